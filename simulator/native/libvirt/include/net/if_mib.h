@@ -1,0 +1,1 @@
+/* Included where FreeBSD's interface table is asked; simulated_tap.h answers instead. */

@@ -1,0 +1,1 @@
+/* libvirt's bhyve driver includes this file of FreeBSD and uses nothing of it. */

@@ -1,0 +1,1 @@
+"""A simulated FreeBSD host: Linux with its Linuxisms taken away and FreeBSD's commands put in."""

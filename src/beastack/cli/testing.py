@@ -1,0 +1,116 @@
+"""``beastack test``: the project's own tests, in a virtual environment of their own."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from beastack.cli import contract_tests, functional_tests, host_tests
+from beastack.freebsd.command import SEARCH_PATH, run
+from beastack.site import environment
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+
+def test_directory() -> Path:
+    """Return where the tests' environment is kept between runs."""
+    base = Path("/var/cache") if os.geteuid() == 0 else Path(os.environ.get("HOME", "/tmp")) / ".cache"
+    return base / "beastack-test"
+
+
+def test_environment() -> Path:
+    """Return the tests' virtual environment, made if it is not there.
+
+    :raises EnvironmentFailed: a package cannot be fetched
+    """
+    directory = test_directory()
+    venv = directory / "venv"
+    lock = environment.REQUIREMENTS / "test.txt"
+    if not environment.is_made(venv, lock):
+        directory.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0 and not _have_ensurepip():
+            print("beastack test: installing Debian's python3-venv", flush=True)
+            run(["apt-get", "update", "-q"], timeout=300)
+            run(["apt-get", "install", "-q", "-y", "--no-install-recommends", "python3-venv"],
+                timeout=600, env={"DEBIAN_FRONTEND": "noninteractive"})  # fmt: skip
+        environment.make(
+            venv, (lock,), sys.executable, directory, lambda text: print(f"beastack test: {text}", flush=True)
+        )
+    return venv
+
+
+def _have_ensurepip() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("ensurepip") is not None
+
+
+def run_tests(arguments: Namespace) -> int:
+    """Run the checks and tests, or Tempest, and return the exit status."""
+    if arguments.tempest:
+        from beastack.cli import tempest
+
+        return tempest.run(arguments)
+    venv = test_environment()
+    variables = {
+        **os.environ, "PATH": f"{venv}/bin:{SEARCH_PATH}", "LC_ALL": "C.UTF-8",
+        "PYTHONPATH": str(PROJECT / "src"), "BEASTACK": str(PROJECT / "beastack"),
+    }  # fmt: skip
+    if arguments.arguments:
+        return subprocess.run([f"{venv}/bin/pytest", *arguments.arguments], cwd=PROJECT, env=variables).returncode
+    status = 0
+    for title, argv in (
+        ("ruff", ["ruff", "check", "src", "tests", "benchmarks", "simulator"]),
+        ("mypy", ["mypy", "src/beastack"]),
+        ("mypy, simulator", ["mypy", "simulator/src/freebsd_sim"]),
+    ):
+        print(f"beastack test: {title}", flush=True)
+        status |= subprocess.run([f"{venv}/bin/{argv[0]}", *argv[1:]], cwd=PROJECT, env=variables).returncode
+    suites = ["tests/unit", "simulator/tests"]
+    if os.geteuid() == 0:
+        suites.append("tests/cloud")
+    else:
+        print("beastack test: not root, so the tests of simulated hosts and of a whole cloud are left out", flush=True)
+    for suite in suites:
+        print(f"beastack test: {suite}", flush=True)
+        status |= subprocess.run([f"{venv}/bin/pytest", suite], cwd=PROJECT, env=variables).returncode
+    print("beastack test: seams, against OpenStack's own code", flush=True)
+    status |= contract_tests.run_tests(PROJECT, test_directory(), variables)
+    print("beastack test: tests/attack", flush=True)
+    oslo = test_directory() / "contract" / contract_tests.RELEASES[-1] / "bin" / "python"
+    attacks = ["tests/attack", f"--oslo-python={oslo}"]
+    status |= subprocess.run([f"{venv}/bin/pytest", *attacks], cwd=PROJECT, env=variables).returncode
+    if os.geteuid() == 0:
+        status |= _attack_as_nobody(venv, attacks, variables)
+        shares = [oslo.parent.parent]
+        status |= host_tests.run_tests(PROJECT, venv, test_directory(), variables, shares, attacks)
+        interpreters = {
+            release: test_directory() / "contract" / release / "bin" / "python" for release in contract_tests.RELEASES
+        }
+        status |= functional_tests.run_tests(PROJECT, venv, test_directory(), variables, interpreters)
+    return status
+
+
+def _attack_as_nobody(venv: Path, attacks: Sequence[str], variables: Mapping[str, str]) -> int:
+    """Run the attacks as nobody, from a copy that everybody can read, and return the exit status."""
+    print("beastack test: tests/attack, as nobody", flush=True)
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory(prefix="beastack-attack-", dir="/var/tmp") as name:
+        copy = Path(name)
+        copy.chmod(0o755)
+        for part in ("src", "tests/attack", "docs"):
+            shutil.copytree(PROJECT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(PROJECT / "pyproject.toml", copy)
+        run(["chmod", "-R", "a+rX", str(copy)])
+        return subprocess.run(
+            [f"{venv}/bin/pytest", "-p", "no:cacheprovider", *attacks], cwd=copy,
+            env={**variables, "PYTHONPATH": f"{copy}/src", "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"},
+            user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[],
+        ).returncode  # fmt: skip

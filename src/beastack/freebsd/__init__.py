@@ -1,0 +1,1 @@
+"""The host library: what drives a host. Imports the standard library only."""

@@ -1,0 +1,1 @@
+"""All that stock OpenStack needs to run here, at upstream's own extension points."""

@@ -1,0 +1,1 @@
+"""What neutron needs: drivers and plug-ins at its own extension points."""

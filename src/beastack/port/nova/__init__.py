@@ -1,0 +1,1 @@
+"""What nova needs: at its own extension points, and in seams."""

@@ -1,0 +1,1 @@
+"""What the oslo libraries need: privilege separation."""

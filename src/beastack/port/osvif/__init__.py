@@ -1,0 +1,1 @@
+"""Plugins of os-vif: what plugs guests' interfaces into switches."""

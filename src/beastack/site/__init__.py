@@ -1,0 +1,1 @@
+"""A cloud as an operator sees it: description, plan, steps, running services."""

@@ -1,0 +1,477 @@
+"""What the command line does with a site: up, down, destroy, and what it knows of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import importlib.util
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TextIO
+
+import beastack
+from beastack.freebsd.command import CommandError, find_program, hold_in_commands, release_in_commands, run
+from beastack.site import clients, code, records, release, services
+from beastack.site import host as hosts
+from beastack.site.configuration import Site
+from beastack.site.description import DEFAULT_HOST_KIND, Description, load_description
+from beastack.site.execute import Reporter, carry_out
+from beastack.site.layout import FORMAT, Layout
+from beastack.site.plan import Found, Step
+from beastack.site.secrets import load_or_make
+from beastack.site.steps import Steps, user_names_of
+from beastack.site.wait import wait_until
+from beastack.supervisor import process
+from beastack.supervisor.client import Client, SupervisorError
+
+#: Bytes of free disk that a first ``up`` needs, and a later one.
+DISK_FIRST = 4 << 30
+DISK_AGAIN = 1 << 30
+
+
+#: What may stand in a state directory that holds no site yet.
+OWN_BEFORE_MARKER = ("site.toml", "lock", ".site.json.new")
+
+
+class SiteError(Exception):
+    """Something that stops the work before it begins; one line says what, where and what to do."""
+
+
+class NotASite(SiteError):
+    """The state directory holds no site."""
+
+
+@dataclass
+class Outcome:
+    """What ``up`` did: names of steps that had something to do, and seconds taken."""
+
+    applied: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    already: bool = False
+
+
+def read_description(
+    layout: Layout, file: Path | None, *, kind: str | None = None, role: str | None = None
+) -> Description:
+    """Return the site's description: the file named, or site.toml in the state directory or in /etc.
+
+    What the site was made as, and then ``kind`` and ``role``, come before the file's [host].
+
+    :raises DescriptionError: the file is wrong
+    """
+    own = layout.root / "site.toml"
+    if file is not None:
+        description = load_description(file)
+    elif own.exists() or not layout.is_default:
+        description = load_description(own, must_exist=False)
+    else:
+        description = load_description(Path("/etc/beastack/site.toml"), must_exist=False)
+    chosen = {**recorded_host(layout), **{name: value for name, value in (("kind", kind), ("role", role)) if value}}
+    return dataclasses.replace(description, host=dataclasses.replace(description.host, **chosen))
+
+
+def recorded_host(layout: Layout) -> dict[str, str]:
+    """Return the kind and role that a site was made with; empty where there is no site, or an old one."""
+    try:
+        recorded = json.loads(layout.marker.read_text()).get("host", {})
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return {name: str(recorded[name]) for name in ("kind", "role") if name in recorded}
+
+
+def check_kind(description: Description) -> None:
+    """Check that this release can make such a host. Raises SiteError."""
+    host, control = description.host, description.control
+    if host.kind == "linux" and host.role not in ("all", "control"):
+        raise SiteError(f"a Linux host does all or the control role, not {host.role}: choose another host.role")
+    if not host.has_control:
+        missing = [
+            key
+            for key, value in (
+                ("messaging.url", description.messaging.url), ("control.address", control.address),
+                ("control.metadata_secret", control.metadata_secret),
+            )
+            if value is None
+        ]  # fmt: skip
+        if missing:
+            raise SiteError(f"a host without the control role needs {', '.join(missing)} in site.toml")
+
+
+def open_site(layout: Layout, description: Description) -> Site:
+    """Return a site that exists.
+
+    :raises NotASite: there is none
+    :raises SiteError: it was made by a newer beastack
+    """
+    if not layout.marker.exists():
+        raise NotASite(f"there is no site at {layout.root} (make one with: beastack up)")
+    _check_format(layout)
+    return Site(layout, description, load_or_make(layout.secrets), hosts.module(description.host.kind).facts(layout))
+
+
+def _check_format(layout: Layout) -> None:
+    try:
+        data = json.loads(layout.marker.read_text())
+        number = int(data["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise SiteError(f"{layout.marker} is damaged: restore it from a backup, or destroy the site") from error
+    if number > FORMAT:
+        raise SiteError(
+            f"the site at {layout.root} was made by a newer beastack (format {number}, this one knows {FORMAT}): "
+            f"use beastack {data.get('version', 'of that release')} or newer"
+        )
+
+
+def check_directory(layout: Layout) -> None:
+    """Check that a state directory is a site, or free to become one.
+
+    :raises SiteError: it holds something else
+    """
+    if layout.marker.exists() or not layout.root.exists():
+        return
+    others = [path.name for path in layout.root.iterdir() if path.name not in OWN_BEFORE_MARKER]
+    if others:
+        raise SiteError(f"{layout.root} is not empty and not a site (it holds {others[0]}): choose another --root")
+
+
+def make_site(layout: Layout, description: Description) -> Site:
+    """Return the site, making its directory, marker and secrets if they are not there.
+
+    :raises SiteError: the directory holds something else
+    """
+    if layout.marker.exists():
+        return open_site(layout, description)
+    check_directory(layout)
+    layout.root.mkdir(parents=True, exist_ok=True)
+    layout.root.chmod(0o711)
+    temporary = layout.root / ".site.json.new"
+    temporary.write_text(
+        json.dumps(
+            {
+                "format": FORMAT,
+                "version": beastack.__version__,
+                "host": {"kind": description.host.kind, "role": description.host.role},
+            }
+        )
+        + "\n"
+    )
+    temporary.replace(layout.marker)
+    return Site(layout, description, load_or_make(layout.secrets), hosts.module(description.host.kind).facts(layout))
+
+
+@contextlib.contextmanager
+def only_one(layout: Layout) -> Iterator[None]:
+    """Hold the site for one command that changes it.
+
+    :raises SiteError: another one is at work
+    """
+    layout.root.mkdir(parents=True, exist_ok=True)
+    with (layout.root / "lock").open("a+") as stream:
+        while not _lock(stream):
+            stream.seek(0)
+            holder = stream.read().strip()
+            if not holder.isdigit() or process.start_time(int(holder)) is not None:
+                raise SiteError(
+                    f"another beastack is at work on {layout.root} (pid {holder or 'unknown'}): wait for it"
+                )
+            wait_until(
+                lambda: (_lock(stream), "the run itself was killed, and one of its commands goes on"),
+                what=f"a command of an interrupted run on {layout.root} to end", timeout=300,
+            )  # fmt: skip
+            break
+        stream.truncate(0)
+        stream.write(f"{os.getpid()}\n")
+        stream.flush()
+        # Until its commands have ended too, nobody else works on the site.
+        hold_in_commands(stream.fileno())
+        try:
+            yield
+        finally:
+            release_in_commands(stream.fileno())
+
+
+def _lock(stream: TextIO) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+# up
+
+
+def find_facts(layout: Layout, description: Description) -> Found:
+    """Look at the machine for the plan."""
+    host = hosts.module(description.host.kind)
+    return Found(
+        missing_packages=tuple(host.missing_packages(host.packages(description))),
+        missing_users=tuple(host.missing_users(user_names_of(layout, description))),
+        environment_ready=release.is_installed(layout),
+        venv_works=importlib.util.find_spec("ensurepip") is not None,
+        supervisor_running=Client(layout.root).running(),
+        openstack_command=find_program("openstack") is not None,
+        resume=layout.marker.exists(),
+    )
+
+
+def check_machine(site_root: Path, description: Description, layout: Layout) -> None:
+    """Check what would stop ``up`` later.
+
+    :raises SiteError: disk, ports or another switch stand in the way
+    """
+    existing = site_root
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    needed = DISK_AGAIN if release.is_installed(layout) else DISK_FIRST
+    if free < needed:
+        raise SiteError(
+            f"{existing} has {free >> 20} MiB free, {needed >> 20} MiB are needed: free some, or use --root"
+        )
+    check_kind(description)
+    host = hosts.module(description.host.kind)
+    switch = hosts.switch(description.host.kind)
+    foreign = switch.foreign_datapath(layout) if description.host.has_network else None
+    if foreign is not None:
+        raise SiteError(
+            f"this host has a userspace Open vSwitch already: {foreign}; there can be one: stop it, "
+            "or take down the site it belongs to"
+        )
+    ours = _own_processes(layout, host)
+    ports = description.ports
+    for name in _used_ports(description):
+        holder = host.port_holder(getattr(ports, name))
+        if holder is not None and not any(f"(pid {pid})" in holder for pid in ours):
+            raise SiteError(
+                f"port {getattr(ports, name)} is taken by {holder}: stop that, or set ports.{name} in site.toml"
+            )
+
+
+def _used_ports(description: Description) -> list[str]:
+    """Return the names of the ports that a host listens on from the beginning."""
+    host, names = description.host, []
+    if host.has_control:
+        names += ["identity", "image", "placement", "network", "compute", "metadata", "novnc", "serial"]
+        if description.messaging.url is None:
+            names += ["messaging", "epmd", "erlang"]
+    return [*names, "openflow"] if host.has_network else names
+
+
+def _own_processes(layout: Layout, host: ModuleType) -> set[int]:
+    """Return the pids of all processes of this site."""
+    own: set[int] = set()
+    for record in (layout.run() / "services").glob("*.json"):
+        with contextlib.suppress(ValueError, KeyError, OSError):
+            data = json.loads(record.read_text())
+            if process.is_same(data["pid"], data["started"]):
+                own.update(host.descendants(data["pid"]))
+    return own
+
+
+def state_digest(site: Site) -> str:
+    """Return what must be unchanged for a running cloud to need nothing: specs, release, description."""
+    specs = "".join(spec.digest() for spec in Steps(site).all_services())
+    return f"{specs}{release.digest()}{clients.own_text(site)}{site.description!r}"
+
+
+def is_up(site: Site) -> bool:
+    """Return whether the cloud runs as described and its APIs answer: then ``up`` has nothing to do."""
+    marker = site.layout.run() / "up.json"
+    try:
+        if json.loads(marker.read_text())["state"] != state_digest(site):
+            return False
+        running = Client(site.layout.root).services()
+    except (OSError, ValueError, KeyError, SupervisorError):
+        return False
+    if any(item["state"] != "running" for item in running.values()):
+        return False
+    steps = Steps(site)
+    if not all(steps.http_answers(unit)[0] for unit in services.units(site.description) if unit.wsgi):
+        return False
+    host = hosts.module(site.description.host.kind)
+    if host.missing_packages(host.packages(site.description)):
+        return False
+    missing = host.missing_users(user_names_of(site.layout, site.description))
+    if missing or (site.description.host.has_control and not clients.are_written(site)):
+        return False
+    switch = hosts.switch(site.description.host.kind)
+    return not site.description.host.has_network or bool(switch.host_is_joined(site))
+
+
+def forget_earlier_boot(layout: Layout, kind: str) -> None:
+    """Remove sockets, pid files and process records of before the machine was started last.
+
+    The state directory outlives a boot; what is in ``run`` does not.
+    """
+    current = hosts.module(kind).boot_name()
+    marker = layout.run() / "boot-id"
+    if layout.run().exists() and not (marker.exists() and marker.read_text() == current):
+        shutil.rmtree(layout.run())
+    layout.run().mkdir(mode=0o711, exist_ok=True)
+    marker.write_text(current)
+
+
+def bring_up(site: Site, plan: list[Step], reporter: Reporter) -> Outcome:
+    """Carry out the plan.
+
+    :raises StepFailed: a step failed
+    """
+    began = time.monotonic()
+    forget_earlier_boot(site.layout, site.description.host.kind)
+    steps = Steps(site)
+    applied = carry_out(plan, steps.actions(), reporter)
+    here = [parent.name for parent in services.parents(site) if parent.name in services.PASSING_PARENTS]
+    steps.supervisor.ask("retire", names=here)
+    marker = site.layout.run() / "up.json"
+    marker.write_text(json.dumps({"state": state_digest(site)}))
+    marker.chmod(0o600)
+    return Outcome(applied, time.monotonic() - began)
+
+
+# down and destroy
+
+
+def bring_down(site: Site, say: Any) -> None:
+    """Stop everything of the site and keep its data."""
+    client = Client(site.layout.root)
+    with contextlib.suppress(FileNotFoundError):
+        (site.layout.run() / "up.json").unlink()
+    if not client.running():
+        if not any((site.layout.run() / "services").glob("*.json")):
+            say("nothing runs")
+            return
+        # Left by a supervisor that was killed: a new one adopts and then stops them in order.
+        say("starting a supervisor to stop what an earlier one left running")
+        logs = site.description.logs
+        code.install(site.layout)
+        client.start_supervisor(site.facts.python, services.tool_environment(site), logs.max_bytes, logs.keep)
+    running = client.services()
+    say("stopping the host's agents")
+    _stop(client, [name for name, item in running.items() if item["tier"] == services.HOST])
+    if running.get("libvirtd", {}).get("state") == "running":
+        with contextlib.suppress(CommandError):
+            count = hosts.hypervisor(site.description.host.kind).stop_guests(site, 10.0)
+            if count:
+                say(f"stopped {count} instance{'s' if count > 1 else ''}")
+    taps: list[str] = []
+    switch = hosts.switch(site.description.host.kind)
+    if site.description.host.has_network:
+        with contextlib.suppress(CommandError):
+            taps = switch.guest_taps(site)
+    say("stopping the services")
+    _stop(client, list(running))
+    client.ask("shutdown")
+    wait_until(lambda: (not client.running(), "it still answers"), what="the supervisor to end", timeout=90)
+    if site.description.host.has_network:
+        switch.remove_networks(site, taps)
+
+
+def _stop(client: Client, names: list[str]) -> None:
+    client.ask("stop", names=names)
+
+    def stopped() -> tuple[bool, str]:
+        left = [name for name, item in client.services().items() if name in names and item["pid"]]
+        return not left, "still running: " + ", ".join(left)
+
+    wait_until(stopped, what="services to stop", timeout=120, interval=0.05)
+
+
+def destroy(layout: Layout, site: Site | None, say: Any, *, packages: bool) -> None:
+    """Remove all that ``up`` made, newest first, and nothing else."""
+    if site is not None:
+        bring_down(site, say)
+        if site.description.host.has_guests:
+            hosts.hypervisor(site.description.host.kind).forget_guests(site)
+    for record in reversed(records.read(layout.records)):
+        if record.kind == "packages" and not packages:
+            continue
+        say(_undo(record))
+        records.drop(layout.records, record)
+    say(f"removing {layout.root}")
+    for entry in sorted(layout.root.iterdir()):
+        if entry.name in ("site.toml", "lock", "site.json"):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    layout.marker.unlink(missing_ok=True)
+    (layout.root / "lock").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        layout.root.rmdir()
+
+
+def _undo(record: records.Record) -> str:
+    path = Path(record.name)
+    if record.kind == "user":
+        hosts.module(DEFAULT_HOST_KIND).remove_user(record.name)
+        return f"removed the user {record.name}"
+    if record.kind == "packages":
+        hosts.module("linux" if record.name == "debian" else "freebsd").remove_packages(record.detail.split())
+        return "removed the packages that up installed"
+    if record.kind == "link":
+        if path.is_symlink() and os.readlink(path) == record.detail:
+            path.unlink()
+        return f"removed {path}"
+    if record.kind == "directory":
+        with contextlib.suppress(OSError):
+            path.rmdir()
+        return f"removed {path} if it was empty"
+    if record.kind == "clouds":
+        clients.remove(path, record.detail == "made")
+        return f"removed beastack's entries from {path}"
+    if record.kind == "unit":
+        run(["systemctl", "disable", path.name], ok=range(256))
+        path.unlink(missing_ok=True)
+        return f"removed {path}"
+    path.unlink(missing_ok=True)
+    return f"removed {path}"
+
+
+# What is there
+
+
+def service_table(site: Site) -> list[dict[str, Any]]:
+    """Return one row for each process: name, state, user, pid, memory in bytes, seconds, restarts, last exit.
+
+    :raises SupervisorError: the supervisor does not answer
+    """
+    answer = Client(site.layout.root).ask("status")
+    host = hosts.module(site.description.host.kind)
+    return [
+        {
+            **item,
+            "memory": _memory(host, host.descendants(item["pid"])) if item["pid"] else None,
+            "host": site.facts.hostname,
+        }
+        for item in answer["services"]
+    ]
+
+
+def overhead_table(site: Site) -> list[dict[str, Any]]:
+    """Return what runs beside the services: the supervisor, preloaded parents, privileged daemons.
+
+    :raises SupervisorError: the supervisor does not answer
+    """
+    answer = Client(site.layout.root).ask("status")
+    parents = [parent["pid"] for parent in answer["parents"].values() if parent["pid"]]
+    helpers = [helper["pid"] for helper in answer["helpers"]]
+    host = hosts.module(site.description.host.kind)
+    return [
+        {"name": "supervisor", "count": 1, "memory": _memory(host, [answer["pid"]])},
+        {"name": "preloaded parents", "count": len(parents), "memory": _memory(host, parents)},
+        {"name": "privileged daemons", "count": len(helpers), "memory": _memory(host, helpers)},
+    ]
+
+
+def _memory(host: ModuleType, pids: Sequence[int]) -> int:
+    sizes = [host.memory_of(pid) for pid in pids]
+    return sum(size for size in sizes if size is not None)
