@@ -177,10 +177,14 @@ def test_killed_at_any_moment_it_forgets_nothing(site: Site) -> None:
     rng = random.Random(3)
     wanted: dict[str, int] = {}
     failures: list[BaseException] = []
+    kills = 0
 
     def work() -> None:
+        done = 0
         try:
-            for _ in range(150):
+            # However fast the daemon is: until it has been killed often enough in the middle of it.
+            while done < 150 or kills < 5:
+                done += 1
                 if wanted and rng.random() < 0.4:
                     gone = rng.choice(sorted(wanted))
                     site.client.remove(gone)
@@ -193,13 +197,12 @@ def test_killed_at_any_moment_it_forgets_nothing(site: Site) -> None:
 
     worker = threading.Thread(target=work)
     worker.start()
-    kills = 0
     while worker.is_alive():
         worker.join(rng.uniform(0.02, 0.3))
         site.end(signal.SIGKILL)
         site.start()
         kills += 1
-    assert not failures and kills > 3
+    assert not failures
     assert {item["uuid"]: item["port"] for item in site.client.list()} == wanted
     assert all(item["state"] == "open" for item in site.client.list())
     assert {name[:36] for name in os.listdir(site.directory / "log")} == set(wanted)
