@@ -126,3 +126,12 @@ def site() -> Iterator[TestSite]:
             shutil.copytree(root / "log", keep, dirs_exist_ok=True)
         under_test.run("destroy", "--yes", ok=False)
     shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def whole_site() -> Iterator[Any]:
+    """A simulated FreeBSD host with everything, shared by the tests of instances on bhyve."""
+    import freebsd_guests  # which needs this module
+
+    with freebsd_guests.whole_site() as made:
+        yield made

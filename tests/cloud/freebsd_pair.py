@@ -129,6 +129,12 @@ class PairedSite(TestSite):
         """Return the processes whose command line a pattern fits."""
         return [int(pid) for pid in self.inside("pgrep", "-f", pattern, ok=False).split()]
 
+    def linuxisms(self) -> list[Any]:
+        """Return what programs of the host touched that only Linux has."""
+        listing = self.host.simulator("status", "--name", self.host.name, "--linuxisms", "--json").stdout
+        found: list[Any] = json.loads(listing)["hosts"][0]["linuxisms"]
+        return found
+
 
 @dataclass
 class Api:

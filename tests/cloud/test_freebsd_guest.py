@@ -3,112 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from beastack.cli import testing
-from conftest import eventually, links, namespaces, user_names
-from freebsd_pair import Api, PairedSite, open_api
+from conftest import eventually
+from freebsd_guests import Guest, admin_api, first_guest, wait
+from freebsd_pair import PairedSite
 
 pytestmark = pytest.mark.cloud
 
-LIMIT = 240  # seconds for a guest under software emulation to boot
-
-
-@dataclass
-class Guest:
-    """The first instance, on the host that has everything."""
-
-    site: PairedSite
-    api: Api
-    number: str
-
-    def show(self) -> dict[str, Any]:
-        """Return what nova says of it."""
-        found: dict[str, Any] = self.api.ask("compute", "GET", f"/servers/{self.number}")["server"]
-        return found
-
-    def act(self, **action: Any) -> None:
-        """Have nova do something with it."""
-        self.api.ask("compute", "POST", f"/servers/{self.number}/action", action, ok=(202, 200))
-
-    def is_in(self, status: str) -> bool:
-        """Tell whether nova has it in a state, with nothing under way."""
-        seen = self.show()
-        return bool(seen["status"] == status and seen["OS-EXT-STS:task_state"] is None)
-
-    @property
-    def domain(self) -> str:
-        """libvirt's name of it."""
-        return str(self.show()["OS-EXT-SRV-ATTR:instance_name"])
-
-    def pids(self) -> list[int]:
-        """Return its processes."""
-        return self.site.find_processes(f"^bhyve: {self.domain}$")
-
-    def shell(self, *words: str) -> str:
-        """Run a command in it over SSH, from the host's network; no output when it is not reached."""
-        addresses = self.show()["addresses"]["provider"]
-        options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "ConnectTimeout=3")
-        key = ("-i", str(self.site.root / "id_ed25519"))
-        switches = [word for one in options for word in ("-o", one)]
-        target = f"root@{addresses[0]['addr']}"
-        process = self.site.host.start_outside(
-            None, "ssh", "-q", *switches, *key, target, *words, stdout=subprocess.PIPE
-        )
-        said, _ = process.communicate(timeout=60)
-        return str(said) if process.returncode == 0 else ""
-
-    def is_reached(self) -> bool:
-        """Tell whether it answers over the network."""
-        return "first" in self.shell("hostname")
-
-    def ports(self) -> list[str]:
-        """Return its ports in the switch."""
-        listing = self.site.host.vsctl("list-ports", self.site.layout.interface("int"))
-        own = {f"tap{port['id'][:11]}" for port in self.api.list("ports", device_id=self.number)}
-        return sorted(own & set(listing.split()))
-
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[PairedSite]:
-    directory = Path(tempfile.mkdtemp(prefix="beastack-guest-", dir="/var/tmp"))
-    directory.chmod(0o755)
-    root = directory / "site"
-    state = directory / "simulator"
-    state.mkdir()
-    # libvirt is built once, and kept where the tests of the simulator keep theirs.
-    build = testing.test_directory() / "simulator" / "build"
-    build.mkdir(parents=True, exist_ok=True)
-    (state / "build").symlink_to(build)
-    made = PairedSite(root, links(), namespaces(), set(user_names()), state=state)
-    try:
-        made.up()
-        yield made
-    finally:
-        made.run("destroy", "--yes", ok=False)
-        made.host.simulator("remove", "--name", made.host.name, ok=False)
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def guest(site: PairedSite) -> Iterator[Guest]:
-    secrets = json.loads((site.root / "secrets.json").read_text())
-    with open_api(site.host, secrets["admin"], "http://127.0.0.1:5000/v3") as api:
-        servers = api.ask("compute", "GET", "/servers?all_tenants=1")["servers"]
-        yield Guest(site, api, next(one["id"] for one in servers if one["name"] == "first"))
-
-
-def wait(condition: Callable[[], object], what: str) -> None:
-    eventually(condition, what, LIMIT)
+def guest(whole_site: PairedSite) -> Iterator[Guest]:
+    with admin_api(whole_site) as api:
+        yield first_guest(whole_site, api)
 
 
 def test_the_first_instance_is_reached_and_knows_itself(guest: Guest) -> None:
@@ -119,8 +29,8 @@ def test_the_first_instance_is_reached_and_knows_itself(guest: Guest) -> None:
     assert "mtu 1450" in guest.shell("ip link show eth0")
 
 
-def test_nobody_who_needs_it_not_is_root(site: PairedSite, guest: Guest) -> None:
-    users = {name: item["user"] for name, item in site.services().items()}
+def test_nobody_who_needs_it_not_is_root(whole_site: PairedSite, guest: Guest) -> None:
+    users = {name: item["user"] for name, item in whole_site.services().items()}
     assert {name for name, user in users.items() if user == "root"} == {"ovsdb-server", "ovs-vswitchd", "libvirtd"}
 
 
@@ -191,11 +101,10 @@ def test_a_deleted_instance_leaves_nothing(guest: Guest) -> None:
     assert guest.site.inside("ls", "/dev/vmm", ok=False).split() == []
 
 
-def test_nothing_touched_what_only_linux_has(site: PairedSite, guest: Guest) -> None:
-    listing = json.loads(site.host.simulator("status", "--name", site.host.name, "--linuxisms", "--json").stdout)
-    assert listing["hosts"][0]["linuxisms"] == []
+def test_nothing_touched_what_only_linux_has(whole_site: PairedSite, guest: Guest) -> None:
+    assert whole_site.linuxisms() == []
 
 
-def test_doctor_finds_nothing(site: PairedSite) -> None:
-    findings = json.loads(site.run("doctor", "--json", ok=False).stdout)
+def test_doctor_finds_nothing(whole_site: PairedSite) -> None:
+    findings = json.loads(whole_site.run("doctor", "--json", ok=False).stdout)
     assert [item for item in findings if not item["ok"]] == []

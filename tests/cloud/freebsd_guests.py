@@ -1,0 +1,115 @@
+"""Instances on bhyve, as the tests see them: one cloud on one simulated FreeBSD host, and its guests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from beastack.cli import testing
+from conftest import eventually, links, namespaces, user_names
+from freebsd_pair import Api, PairedSite, open_api
+
+LIMIT = 240  # seconds for a guest under software emulation to boot
+
+
+@dataclass
+class Guest:
+    """An instance, on the host that has everything."""
+
+    site: PairedSite
+    api: Api
+    number: str
+
+    def show(self) -> dict[str, Any]:
+        """Return what nova says of it."""
+        found: dict[str, Any] = self.api.ask("compute", "GET", f"/servers/{self.number}")["server"]
+        return found
+
+    def act(self, **action: Any) -> None:
+        """Have nova do something with it."""
+        self.api.ask("compute", "POST", f"/servers/{self.number}/action", action, ok=(202, 200))
+
+    def is_in(self, status: str) -> bool:
+        """Tell whether nova has it in a state, with nothing under way."""
+        seen = self.show()
+        return bool(seen["status"] == status and seen["OS-EXT-STS:task_state"] is None)
+
+    @property
+    def domain(self) -> str:
+        """libvirt's name of it."""
+        return str(self.show()["OS-EXT-SRV-ATTR:instance_name"])
+
+    def pids(self) -> list[int]:
+        """Return its processes."""
+        return self.site.find_processes(f"^bhyve: {self.domain}$")
+
+    def shell(self, *words: str) -> str:
+        """Run a command in it over SSH, from the host's network; no output when it is not reached."""
+        addresses = self.show()["addresses"]["provider"]
+        options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "ConnectTimeout=3")
+        key = ("-i", str(self.site.root / "id_ed25519"))
+        switches = [word for one in options for word in ("-o", one)]
+        target = f"root@{addresses[0]['addr']}"
+        process = self.site.host.start_outside(
+            None, "ssh", "-q", *switches, *key, target, *words, stdout=subprocess.PIPE
+        )
+        said, _ = process.communicate(timeout=60)
+        return str(said) if process.returncode == 0 else ""
+
+    def is_reached(self) -> bool:
+        """Tell whether it answers over the network."""
+        return "first" in self.shell("hostname")
+
+    def ports(self) -> list[str]:
+        """Return its ports in the switch."""
+        listing = self.site.host.vsctl("list-ports", self.site.layout.interface("int"))
+        own = {f"tap{port['id'][:11]}" for port in self.api.list("ports", device_id=self.number)}
+        return sorted(own & set(listing.split()))
+
+
+@contextlib.contextmanager
+def whole_site() -> Iterator[PairedSite]:
+    """Bring up a host with everything; all of it is removed at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="beastack-guest-", dir="/var/tmp"))
+    directory.chmod(0o755)
+    root = directory / "site"
+    state = directory / "simulator"
+    state.mkdir()
+    # libvirt is built once, and kept where the tests of the simulator keep theirs.
+    build = testing.test_directory() / "simulator" / "build"
+    build.mkdir(parents=True, exist_ok=True)
+    (state / "build").symlink_to(build)
+    made = PairedSite(root, links(), namespaces(), set(user_names()), state=state)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.run("destroy", "--yes", ok=False)
+        made.host.simulator("remove", "--name", made.host.name, ok=False)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def admin_api(site: PairedSite) -> Iterator[Api]:
+    """Ask the site's APIs as the administrator for as long as the block lasts."""
+    secrets = json.loads((site.root / "secrets.json").read_text())
+    with open_api(site.host, secrets["admin"], "http://127.0.0.1:5000/v3") as api:
+        yield api
+
+
+def first_guest(site: PairedSite, api: Api) -> Guest:
+    """Return the first instance."""
+    servers = api.ask("compute", "GET", "/servers?all_tenants=1")["servers"]
+    return Guest(site, api, next(one["id"] for one in servers if one["name"] == "first"))
+
+
+def wait(condition: Callable[[], object], what: str) -> None:
+    """Wait as long as a guest may take to boot."""
+    eventually(condition, what, LIMIT)
