@@ -64,7 +64,7 @@ def test_the_private_server_reads_no_file_but_its_own() -> None:
     spec = mariadb_service(make_site(), PROGRAMS)
     assert spec.argv == ("/sbin/mariadbd", "--defaults-file=/srv/cloud/etc/mariadb/my.cnf")
     assert spec.user == f"{Layout(Path('/srv/cloud')).prefix}-mariadb"
-    assert set(spec.env) == {"PATH", "LC_ALL"}
+    assert set(spec.env) == {"PATH", "LC_ALL", "BEASTACK_CONFIGURATION"}
 
 
 def test_the_clients_option_file() -> None:

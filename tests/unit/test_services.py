@@ -300,3 +300,18 @@ def test_a_digest_does_not_hang_on_the_order_of_the_environment() -> None:
     spec = specs()["glance"]
     turned = dataclasses.replace(spec, env=dict(reversed(list(spec.env.items()))))
     assert turned.digest() == spec.digest()
+
+
+def test_another_configuration_makes_other_processes_of_those_that_read_it() -> None:
+    before = specs()
+    site = make_site()
+    secret = {**site.secrets, "db-glance": "1" * 32}
+    after = specs(dataclasses.replace(site, secrets=secret))
+    assert {name for name in before if before[name].digest() != after[name].digest()} == {"glance"}
+
+
+def test_parents_hang_on_no_services_configuration() -> None:
+    names = ("libraries", "nova", "keystone")
+    site = make_site()
+    other = dataclasses.replace(site, secrets=dict.fromkeys(secrets.NAMES, "1" * 32))
+    assert [one for one in parents(site) if one.name in names] == [one for one in parents(other) if one.name in names]

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from beastack.freebsd.command import SEARCH_PATH, CommandError, run
 from beastack.site.configuration import DATABASES, Site
-from beastack.site.services import DATA
+from beastack.site.services import CONFIGURATION, DATA, configuration_digest
 from beastack.supervisor.spec import Service
 
 
@@ -72,8 +72,11 @@ def mariadb_configuration(site: Site) -> str:
 def mariadb_service(site: Site, programs: Programs) -> Service:
     """Return what runs the private MariaDB."""
     file = site.layout.etc("mariadb") / "my.cnf"
+    environment = {
+        "PATH": SEARCH_PATH, "LC_ALL": "C", CONFIGURATION: configuration_digest(mariadb_configuration(site)),
+    }  # fmt: skip
     return Service(
-        name="mariadb", argv=(programs.mariadbd, f"--defaults-file={file}"), env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
+        name="mariadb", argv=(programs.mariadbd, f"--defaults-file={file}"), env=environment,
         user=site.layout.user("mariadb"), cwd="/", log=str(site.layout.log("mariadb")), tier=DATA, stop_timeout=60.0,
     )  # fmt: skip
 
@@ -226,6 +229,7 @@ def rabbitmq_services(site: Site, programs: Programs) -> list[Service]:
         "RABBITMQ_NODE_PORT": str(site.ports.messaging), "RABBITMQ_DIST_PORT": str(site.ports.erlang),
         # The start script then becomes the broker instead of watching over it.
         "RUNNING_UNDER_SYSTEMD": "true",
+        CONFIGURATION: configuration_digest(rabbitmq_configuration(site)),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
             "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none +A 16 -start_epmd false"
             " -kernel inet_dist_use_interface {127,0,0,1}"

@@ -22,6 +22,9 @@ from beastack.supervisor.spec import Helper, Parent, Service
 #: Seams that may stand over changed code; set by ``up --allow-changed``, read where seams are installed.
 ALLOW_CHANGED = "BEASTACK_ALLOW_CHANGED"
 
+#: Names the configuration that a service was started with: a service whose configuration changed is started anew.
+CONFIGURATION = "BEASTACK_CONFIGURATION"
+
 # Tiers: the order of stopping, highest first.
 DATA, SWITCH, HYPERVISOR, IDENTITY, CONTROL, HOST = range(6)
 
@@ -166,6 +169,11 @@ CONTEXT_HOSTS: Mapping[str, str] = {"nova": "nova-compute", "neutron": "neutron-
 PASSING_PARENTS = ("keystone", "glance", "placement", "console")
 
 
+def configuration_digest(text: str) -> str:
+    """Return a short hash of a configuration file's text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def environment(site: Site, service: str) -> dict[str, str]:
     """Return the environment a service runs in."""
     etc = site.layout.etc(service)
@@ -176,8 +184,9 @@ def environment(site: Site, service: str) -> dict[str, str]:
         "HOME": str(site.layout.run(service)),
         "TMPDIR": str(site.layout.run(service)),
         "PYTHONPATH": str(site.layout.code),
-        # Not read by anything: other code makes another process of it.
+        # Not read by anything: other code makes another process of it, and so does another configuration.
         "BEASTACK_CODE": code.digest(),
+        CONFIGURATION: configuration_digest(render_service(site, service)[1]),
         "BEASTACK_ROOT": str(site.layout.root),
         "OVS_RUNDIR": str(site.layout.run("openvswitch")),
         # Upstream's own switch: nova's proxies and nova-manage would patch the library otherwise.
@@ -205,7 +214,7 @@ def parents(site: Site) -> list[Parent]:
     nova_env = {
         name: value
         for name, value in environment(site, "nova-api").items()
-        if name not in ("OS_NOVA_CONFIG_DIR", "OS_NOVA_CONFIG_FILES", "HOME", "TMPDIR")
+        if name not in ("OS_NOVA_CONFIG_DIR", "OS_NOVA_CONFIG_FILES", "HOME", "TMPDIR", CONFIGURATION)
     }
     host = site.description.host
     seams = ("beastack.port.neutron.freebsd_seams",) if host.kind == "freebsd" else ()
@@ -433,7 +442,7 @@ def _privileged_environment(site: Site, host: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in environment(site, host).items()
-        if not name.startswith("OS_") and name not in ("HOME", "TMPDIR")
+        if not name.startswith("OS_") and name not in ("HOME", "TMPDIR", CONFIGURATION)
     }
     return {**kept, "HOME": "/"}
 

@@ -366,6 +366,8 @@ class Steps:
         self.hypervisor.prepare(self.site)
         self.start(*self.hypervisor_services())
         self.await_answer("libvirtd", lambda: self.hypervisor.answers(self.site), "libvirt to answer", 90)
+        for name in self.hypervisor_services():
+            self.await_answer(name, lambda name=name: (self.all_running(name), "not yet"), f"{name} to run", 60)  # type: ignore[misc]
 
     def hypervisor_services(self) -> list[str]:
         """Return the names of what runs guests beside nova-compute."""
