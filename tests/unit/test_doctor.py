@@ -14,11 +14,30 @@ from typing import Any
 import pytest
 
 from beastack.freebsd.command import CommandError, Result
-from beastack.site import clients, configuration, data_services, doctor, records, secrets
+from beastack.site import clients, configuration, data_services, records, secrets
 from beastack.site.api import ApiUnreachable
 from beastack.site.configuration import Facts, Site
 from beastack.site.description import Compute, Database, Description
-from beastack.site.doctor import CHECKS, Check, Finding, Link, Process, View
+from beastack.site.doctor import (
+    agents,
+    answers,
+    apis,
+    checks,
+    data,
+    files,
+    guests,
+    host,
+    kvm,
+    machine,
+    networks,
+    processes,
+    switch,
+)
+from beastack.site.doctor import view as view_module
+from beastack.site.doctor.checks import CHECKS, Check
+from beastack.site.doctor.finding import Finding
+from beastack.site.doctor.host import Link, Process
+from beastack.site.doctor.view import View
 from beastack.site.host import linux, linux_switch
 from beastack.site.layout import Layout
 from beastack.site.resources import HostService, HostsUp
@@ -146,10 +165,10 @@ def the_bad(findings: Iterable[Finding]) -> Finding:
 
 
 FROM_FACTS = (
-    doctor.check_supervisor, doctor.check_apis, doctor.check_token, doctor.check_database, doctor.check_messaging,
-    doctor.check_switch, doctor.check_bridges, doctor.check_host_pair, doctor.check_interfaces, doctor.check_taps,
-    doctor.check_hypervisor, doctor.check_guests, doctor.check_instances, doctor.check_agents, doctor.check_bindings,
-    doctor.check_dhcp, doctor.check_images, doctor.check_resource_provider,
+    processes.check_supervisor, apis.check_apis, apis.check_token, data.check_database, data.check_messaging,
+    switch.check_switch, switch.check_bridges, switch.check_host_pair, switch.check_interfaces, switch.check_taps,
+    guests.check_hypervisor, guests.check_guests, guests.check_instances, agents.check_agents, networks.check_bindings,
+    networks.check_dhcp, apis.check_images, apis.check_resource_provider,
 )  # fmt: skip
 
 
@@ -160,7 +179,8 @@ def no_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(argv: Sequence[str], **options: Any) -> Result:
         raise AssertionError(f"{argv[0]} was run")
 
-    monkeypatch.setattr(doctor, "run", refuse)
+    for module in (view_module, data):
+        monkeypatch.setattr(module, "run", refuse)
 
 
 @pytest.mark.parametrize("check", FROM_FACTS, ids=lambda check: str(check.__name__))
@@ -171,7 +191,7 @@ def test_a_healthy_cloud_has_no_findings(view: View, check: Any) -> None:
 
 def test_nothing_is_left_over_on_a_healthy_cloud(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linux_switch, "dhcp_namespaces", lambda site: [f"qdhcp-{NETWORK}"])
-    assert not bad(doctor.check_leftovers(view))
+    assert not bad(networks.check_leftovers(view))
 
 
 # All together
@@ -182,7 +202,7 @@ def test_what_a_check_raises_is_a_finding(view: View) -> None:
         yield Finding("first", True, "fine", "")
         raise CommandError(["virsh"], 1, "", "no\nanswer 5ecre75ecre75ecre75ecre75ecre7")
 
-    first, second = doctor.carry_out(Check("broken", broken), view)
+    first, second = checks.carry_out(Check("broken", broken), view)
     assert first.ok and not second.ok
     assert "virsh exited with status 1" in second.seen and "[hidden]" in second.seen and "5ecre7" not in second.seen
     assert second.remedy
@@ -190,8 +210,8 @@ def test_what_a_check_raises_is_a_finding(view: View) -> None:
 
 def test_a_check_without_what_it_needs_is_left_out(view: View) -> None:
     given(view, token=(False, "no"))
-    check = next(one for one in CHECKS if one.look is doctor.check_agents)
-    assert doctor.carry_out(check, view) == []
+    check = next(one for one in CHECKS if one.look is agents.check_agents)
+    assert checks.carry_out(check, view) == []
 
 
 def test_a_fact_that_failed_is_not_asked_for_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +221,7 @@ def test_a_fact_that_failed_is_not_asked_for_again(site: Site, monkeypatch: pyte
         asked.append(argv)
         raise CommandError(argv, 1, "", "no answer")
 
-    monkeypatch.setattr(doctor, "run", silent)
+    monkeypatch.setattr(view_module, "run", silent)
     view = View(site)
     for _ in range(2):
         with pytest.raises(CommandError):
@@ -211,8 +231,8 @@ def test_a_fact_that_failed_is_not_asked_for_again(site: Site, monkeypatch: pyte
 
 
 def test_a_site_that_is_down_is_examined_without_a_cloud(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "run", lambda argv, **options: Result(tuple(argv), 0, "[]", ""))
-    findings = doctor.examine(site)
+    monkeypatch.setattr(view_module, "run", lambda argv, **options: Result(tuple(argv), 0, "[]", ""))
+    findings = checks.examine(site)
     (supervisor,) = [finding for finding in findings if finding.what == "supervisor"]
     assert not supervisor.ok and supervisor.remedy.endswith("up")
     names = [finding.what for finding in findings]
@@ -224,7 +244,7 @@ def test_a_site_that_is_down_is_examined_without_a_cloud(site: Site, monkeypatch
 
 def test_processes_without_a_supervisor_are_told_of(view: View) -> None:
     given(view, supervisor=(False, "it does not answer"))
-    assert "4 processes" in the_bad(doctor.check_supervisor(view)).seen
+    assert "4 processes" in the_bad(processes.check_supervisor(view)).seen
 
 
 def test_remedies_name_another_root(view: View) -> None:
@@ -241,7 +261,7 @@ def test_rows_of_the_switch_are_read() -> None:
         "data": [["tap1", ["set", []], ["map", [["vm-uuid", "u"]]], 4095, ["set", [1, 2]]],
                  ["tap2", "no such device", ["map", []], ["set", [7]], ["uuid", "x"]]],
     })  # fmt: skip
-    assert doctor.rows_of(text) == [
+    assert answers.rows_of(text) == [
         {"name": "tap1", "error": None, "external_ids": {"vm-uuid": "u"}, "tag": 4095, "trunks": [1, 2]},
         {"name": "tap2", "error": "no such device", "external_ids": {}, "tag": 7, "trunks": "x"},
     ]
@@ -249,7 +269,7 @@ def test_rows_of_the_switch_are_read() -> None:
 
 def test_states_of_guests_are_read() -> None:
     text = "Domain: 'instance-1'\n  state.state=1\n  state.reason=5\n\nDomain: 'it's'\n  state.state=5\n\n"
-    assert doctor.states_of(text) == {"instance-1": 1, "it's": 5}
+    assert answers.states_of(text) == {"instance-1": 1, "it's": 5}
 
 
 def test_links_and_namespaces_are_read(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -259,8 +279,8 @@ def test_links_and_namespaces_are_read(site: Site, monkeypatch: pytest.MonkeyPat
         ],
         "netns": [{"name": "here", "id": 1}, {"name": "dead"}],
     }
-    monkeypatch.setattr(doctor, "run", lambda argv, **options: Result((), 0, json.dumps(answers[argv[2]]), ""))
-    monkeypatch.setattr(doctor, "_NAMESPACES", tmp_path)
+    monkeypatch.setattr(view_module, "run", lambda argv, **options: Result((), 0, json.dumps(answers[argv[2]]), ""))
+    monkeypatch.setattr(view_module, "_NAMESPACES", tmp_path)
     (tmp_path / "here").touch()
     view = View(site)
     link = view.links["bs-host"]
@@ -270,7 +290,7 @@ def test_links_and_namespaces_are_read(site: Site, monkeypatch: pytest.MonkeyPat
 
 def test_descendants_are_all_below() -> None:
     tree = [Process(pid, parent, (), None) for pid, parent in ((2, 1), (3, 2), (4, 3), (5, 1))]
-    assert doctor.descendants(tree, {2}) == {3, 4}
+    assert host.descendants(tree, {2}) == {3, 4}
 
 
 # The machine and the files
@@ -279,14 +299,14 @@ def test_descendants_are_all_below() -> None:
 def test_a_full_disk(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     full = type("Usage", (), {"free": 5 << 20})
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
-    assert "5 MiB free" in the_bad(doctor.check_disk(view)).seen
+    assert "5 MiB free" in the_bad(machine.check_disk(view)).seen
 
 
 def test_files_from_the_future(view: View) -> None:
     later = time.time() + 3600
     view.layout.marker.touch()
     os.utime(view.layout.marker, (later, later))
-    assert "set back" in the_bad(doctor.check_clock(view)).seen
+    assert "set back" in the_bad(machine.check_clock(view)).seen
 
 
 def test_secrets_that_others_can_read(view: View) -> None:
@@ -294,15 +314,15 @@ def test_secrets_that_others_can_read(view: View) -> None:
     view.layout.secrets.chmod(0o644)
     view.layout.clouds_yaml.write_text("")
     view.layout.clouds_yaml.chmod(0o600)
-    finding = the_bad(doctor.check_secrets(view))
+    finding = the_bad(files.check_secrets(view))
     assert finding.remedy == f"chmod 0600 {view.layout.secrets}" and "0644" in finding.seen
     view.layout.secrets.chmod(0o600)
-    assert not bad(doctor.check_secrets(view))
+    assert not bad(files.check_secrets(view))
     etc = view.layout.etc("nova-api")
     etc.mkdir(parents=True)
     (etc / "nova.conf").write_text("")
     (etc / "nova.conf").chmod(0o644)
-    assert the_bad(doctor.check_secrets(view)).remedy == f"chmod 0640 {etc}/nova.conf"
+    assert the_bad(files.check_secrets(view)).remedy == f"chmod 0640 {etc}/nova.conf"
 
 
 def test_configuration_that_was_edited(view: View) -> None:
@@ -310,52 +330,52 @@ def test_configuration_that_was_edited(view: View) -> None:
         name, text = configuration.render_service(view.site, service)
         view.layout.etc(service).mkdir(parents=True)
         (view.layout.etc(service) / name).write_text(text)
-    assert not bad(doctor.check_configuration(view))
+    assert not bad(files.check_configuration(view))
     (view.layout.etc("glance") / "glance-api.conf").write_text("[DEFAULT]\n")
-    assert the_bad(doctor.check_configuration(view)).seen.endswith(": glance")
+    assert the_bad(files.check_configuration(view)).seen.endswith(": glance")
 
 
 def test_a_clouds_yaml_that_is_not_as_written(view: View) -> None:
-    assert bad(doctor.check_clients(view))
+    assert bad(files.check_clients(view))
     view.layout.clouds_yaml.write_text(clients.own_text(view.site))
-    assert not bad(doctor.check_clients(view))
+    assert not bad(files.check_clients(view))
 
 
 def test_damaged_records(view: View) -> None:
     records.add(view.layout.records, records.Record("directory", "/run/libvirt"))
-    assert not bad(doctor.check_records(view))
+    assert not bad(files.check_records(view))
     text = view.layout.records.read_text()
     view.layout.records.write_text(text + '{"half')
-    assert not bad(doctor.check_records(view))
+    assert not bad(files.check_records(view))
     view.layout.records.write_text('{"half\n' + text)
-    assert "line 1 is damaged" in the_bad(doctor.check_records(view)).seen
+    assert "line 1 is damaged" in the_bad(files.check_records(view)).seen
 
 
 def test_a_user_that_destroy_would_leave(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     name = view.layout.user("keystone")
     monkeypatch.setattr(linux, "user_exists", lambda user: user == name)
-    assert f"userdel {name}" in the_bad(doctor.check_records(view)).remedy
+    assert f"userdel {name}" in the_bad(files.check_records(view)).remedy
     records.add(view.layout.records, records.Record("user", name))
-    assert not bad(doctor.check_records(view))
+    assert not bad(files.check_records(view))
 
 
 def test_kvm_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     view = View(make_site(tmp_path, Description(compute=Compute(virt_type="kvm"))))
-    monkeypatch.setattr(doctor, "_KVM", tmp_path / "kvm")
-    assert 'virt_type = "qemu"' in the_bad(doctor.check_kvm(view)).remedy
+    monkeypatch.setattr(kvm, "_KVM", tmp_path / "kvm")
+    assert 'virt_type = "qemu"' in the_bad(kvm.check_kvm(view)).remedy
     (tmp_path / "kvm").touch()
-    assert "cannot be used" in the_bad(doctor.check_kvm(view)).seen
+    assert "cannot be used" in the_bad(kvm.check_kvm(view)).seen
 
 
 def test_guests_emulated_need_no_kvm(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_KVM", Path("/nonexistent"))
-    assert not bad(doctor.check_kvm(view))
+    monkeypatch.setattr(kvm, "_KVM", Path("/nonexistent"))
+    assert not bad(kvm.check_kvm(view))
 
 
 @pytest.mark.parametrize(("mode", "expected"), [(0o600, False), (0o660, False), (0o666, True)])
 def test_who_may_open_a_device(tmp_path: Path, mode: int, expected: bool) -> None:
     status = os.stat_result((0o20000 | mode, 0, 0, 1, 0, 0, 0, 0, 0, 0))
-    assert doctor.may_write(status, "nobody") is expected
+    assert kvm.may_write(status, "nobody") is expected
 
 
 # Processes
@@ -376,7 +396,7 @@ def known_services(view: View, monkeypatch: pytest.MonkeyPatch) -> View:
 def test_services_that_run(known_services: View) -> None:
     view = known_services
     service(view, "nova-compute", restarts=1, last_exit="killed by SIGKILL")
-    (finding,) = doctor.check_services(view)
+    (finding,) = processes.check_services(view)
     assert finding.ok and "nova-compute (1, last: killed by SIGKILL)" in finding.seen
 
 
@@ -384,7 +404,7 @@ def test_a_service_that_keeps_ending_tells_its_last_words(known_services: View) 
     view = known_services
     service(view, "nova-compute", state="backoff", failures=3, restarts=3, last_exit="exit status 1")
     view.layout.log("nova-compute").write_text("libvirtError: Cannot connect\nsome: 5ecre75ecre75ecre75ecre75ecre7\n\n")
-    finding = the_bad(doctor.check_services(view))
+    finding = the_bad(processes.check_services(view))
     assert finding.what == "nova-compute" and "ended 3 times" in finding.seen
     assert finding.seen.endswith("libvirtError: Cannot connect")
     assert "logs nova-compute" in finding.remedy
@@ -393,29 +413,29 @@ def test_a_service_that_keeps_ending_tells_its_last_words(known_services: View) 
 def test_a_service_that_was_stopped(known_services: View) -> None:
     for name in ("nova-compute", "neutron-ovs-agent"):
         service(known_services, name, state="stopped", wanted=False, pid=None)
-    finding = the_bad(doctor.check_services(known_services))
+    finding = the_bad(processes.check_services(known_services))
     assert finding.seen.endswith("neutron-ovs-agent, nova-compute") and finding.remedy.endswith(" up")
 
 
 def test_a_service_that_the_supervisor_does_not_know(known_services: View) -> None:
     del known_services.services["nova-compute"]
-    assert "nova-compute" in the_bad(doctor.check_services(known_services)).seen
+    assert "nova-compute" in the_bad(processes.check_services(known_services)).seen
 
 
 def test_last_words_without_an_error_are_the_last_line(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
-    assert doctor.last_words(log) == ""
+    assert processes.last_words(log) == ""
     log.write_text("starting\nERROR stevedore.extension Could not load x\nlistening\n")
-    assert doctor.last_words(log) == "listening"
+    assert processes.last_words(log) == "listening"
     log.write_text("E" * 1000 + " error\n")
-    assert len(doctor.last_words(log)) == doctor.WORDS_MAX
+    assert len(processes.last_words(log)) == processes.WORDS_MAX
 
 
 def test_a_port_taken_by_another_program(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     port = view.site.ports.identity
     holders = {port: "nginx (pid 4711)", view.site.ports.image: "beastack (pid 100)"}
     monkeypatch.setattr(linux, "port_holder", holders.get)
-    finding = the_bad(doctor.check_shared_ports(view))
+    finding = the_bad(processes.check_shared_ports(view))
     assert str(port) in finding.seen and "nginx (pid 4711)" in finding.seen and "ports.identity" in finding.remedy
 
 
@@ -426,7 +446,7 @@ def test_tracebacks_are_counted_from_a_time_on() -> None:
         "Traceback (most recent call last):",
         "2026-11-22 19:11:00.100 1 ERROR nova Traceback (most recent call last):",
     ]
-    assert doctor.recent_tracebacks(lines, datetime(2026, 11, 22, 19, 5)) == 2
+    assert processes.recent_tracebacks(lines, datetime(2026, 11, 22, 19, 5)) == 2
 
 
 # Data services
@@ -434,15 +454,15 @@ def test_tracebacks_are_counted_from_a_time_on() -> None:
 
 def test_a_database_that_does_not_answer(view: View) -> None:
     given(view, database=(False, "ERROR 2002"))
-    assert "logs mariadb" in the_bad(doctor.check_database(view)).remedy
+    assert "logs mariadb" in the_bad(data.check_database(view)).remedy
 
 
 def test_an_existing_database_is_named_without_its_password(tmp_path: Path) -> None:
     url = "mysql+pymysql://root:topsecret@db.example:3306"
     view = View(make_site(tmp_path, Description(database=Database(url=url))))
     given(view, database=(False, f"refused {url}"), supervisor=(True, ""))
-    check = next(one for one in CHECKS if one.look is doctor.check_database)
-    (finding,) = doctor.carry_out(check, view)
+    check = next(one for one in CHECKS if one.look is data.check_database)
+    (finding,) = checks.carry_out(check, view)
     assert "db.example" in finding.seen and "topsecret" not in finding.seen
     assert "database.url" in finding.remedy
 
@@ -457,15 +477,15 @@ def test_an_existing_database_is_named_without_its_password(tmp_path: Path) -> N
 def test_databases_gone_or_full(view: View, monkeypatch: pytest.MonkeyPatch, answer: str, said: str) -> None:
     names = "".join(f"database {name}\n" for group in configuration.DATABASES.values() for name in group)
     monkeypatch.setattr(data_services, "sql", lambda *args, **options: answer.replace("{all}", names))
-    assert said in the_bad(doctor.check_connections(view)).seen
+    assert said in the_bad(data.check_connections(view)).seen
 
 
 def test_a_queue_that_nobody_reads(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     def unread(argv: Sequence[str], **options: Any) -> Result:
         raise CommandError(argv, 1, "", "no reader yet: compute.box\n")
 
-    monkeypatch.setattr(doctor, "run", unread)
-    finding = the_bad(doctor.check_queues(view))
+    monkeypatch.setattr(data, "run", unread)
+    finding = the_bad(data.check_queues(view))
     assert finding.seen == "nobody reads: compute.box" and finding.remedy.startswith("kill 103 ")
 
 
@@ -474,7 +494,7 @@ def test_a_queue_that_nobody_reads(view: View, monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_api_that_does_not_answer(view: View) -> None:
     given(view, apis={**view.apis, "nova-api": (False, "Connection refused")})
-    assert the_bad(doctor.check_apis(view)).what == "nova-api"
+    assert the_bad(apis.check_apis(view)).what == "nova-api"
     assert not view.has("compute") and view.has("network")
 
 
@@ -487,10 +507,10 @@ def test_a_token_that_is_not_given(site: Site) -> None:
             raise error
 
     given(view, apis={"keystone": (True, "")}, admin=Unreachable())
-    assert "did not answer" in the_bad(doctor.check_token(view)).seen
+    assert "did not answer" in the_bad(apis.check_token(view)).seen
 
 
-def agents(view: View, binary: str, **changes: Any) -> None:
+def given_agent(view: View, binary: str, **changes: Any) -> None:
     """Let one service of this host report something else."""
 
     def changed(listing: tuple[HostService, ...]) -> tuple[HostService, ...]:
@@ -508,25 +528,25 @@ def agents(view: View, binary: str, **changes: Any) -> None:
     ],
 )
 def test_agents(view: View, binary: str, changes: Mapping[str, Any], said: str, remedy: str) -> None:
-    agents(view, binary, **changes)
-    finding = the_bad(doctor.check_agents(view))
+    given_agent(view, binary, **changes)
+    finding = the_bad(agents.check_agents(view))
     assert said in finding.seen and remedy in finding.remedy
 
 
 def test_an_agent_with_another_clock(view: View) -> None:
     later = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S")
-    agents(view, "nova-compute", reported=later)
-    assert "from the future" in the_bad(doctor.check_agents(view)).seen
+    given_agent(view, "nova-compute", reported=later)
+    assert "from the future" in the_bad(agents.check_agents(view)).seen
 
 
 def test_an_agent_that_never_reported(view: View) -> None:
     given(view, hosts=HostsUp(view.hosts.compute, view.hosts.network[1:]))
-    assert "neutron-openvswitch-agent never reported" in the_bad(doctor.check_agents(view)).seen
+    assert "neutron-openvswitch-agent never reported" in the_bad(agents.check_agents(view)).seen
 
 
 def test_a_host_that_gets_no_instances(view: View) -> None:
     given(view, admin=FakeCloud(resource_providers=[], hypervisors=[]))
-    assert "placement does not know box" in the_bad(doctor.check_resource_provider(view)).seen
+    assert "placement does not know box" in the_bad(apis.check_resource_provider(view)).seen
 
 
 # The switch
@@ -535,14 +555,14 @@ def test_a_host_that_gets_no_instances(view: View) -> None:
 def test_bridges_missing_or_in_the_kernel(view: View) -> None:
     integration = view.layout.interface("int")
     given(view, bridges={**view.bridges, integration: {"name": integration, "datapath_type": ""}})
-    assert "datapath_type=netdev" in the_bad(doctor.check_bridges(view)).remedy
+    assert "datapath_type=netdev" in the_bad(switch.check_bridges(view)).remedy
     given(view, bridges={}, links={})
-    assert len(bad(doctor.check_bridges(view))) == 3
+    assert len(bad(switch.check_bridges(view))) == 3
 
 
 def test_a_switch_without_its_agent(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(view, "table", lambda *columns: [{"target": "tcp:127.0.0.1", "is_connected": False}])
-    assert the_bad(doctor.check_controllers(view)).remedy.startswith("kill 102")
+    assert the_bad(switch.check_controllers(view)).remedy.startswith("kill 102")
 
 
 @pytest.mark.parametrize(
@@ -557,40 +577,40 @@ def test_the_host_is_off_the_provider_network(view: View, suffix: str, link: Lin
     name = view.layout.interface(suffix)
     others = {key: value for key, value in view.links.items() if key != name}
     given(view, links=others if link is None else {**others, name: link})
-    assert remedy in the_bad(doctor.check_host_pair(view)).remedy
+    assert remedy in the_bad(switch.check_host_pair(view)).remedy
 
 
 def test_an_interface_in_error(view: View) -> None:
     view.interfaces[TAP]["error"] = "could not open network device (No such device)"
     view.links.pop(TAP)
-    finding = the_bad(doctor.check_interfaces(view))
+    finding = the_bad(switch.check_interfaces(view))
     assert "instance first" in finding.seen and f"reboot --hard {SERVER}" in finding.remedy
     # What is not there is told of once.
-    assert not bad(doctor.check_taps(view))
+    assert not bad(switch.check_taps(view))
 
 
 def test_a_tap_that_is_down_names_its_instance(view: View) -> None:
     view.links[TAP] = Link(TAP, frozenset({"BROADCAST"}))
-    finding = the_bad(doctor.check_taps(view))
+    finding = the_bad(switch.check_taps(view))
     assert "instance first" in finding.seen and finding.remedy == f"ip link set dev {TAP} up"
     given(view, servers=[server(status="SHUTOFF")])
-    assert not bad(doctor.check_taps(view))
+    assert not bad(switch.check_taps(view))
 
 
 def test_a_tap_without_a_guest(view: View) -> None:
     view.links[TAP] = Link(TAP, frozenset({"UP"}))
-    assert "connected to no guest" in the_bad(doctor.check_taps(view)).seen
+    assert "connected to no guest" in the_bad(switch.check_taps(view)).seen
 
 
 def test_a_tap_of_an_instance_is_told_of_without_nova(view: View) -> None:
     view.links[TAP] = Link(TAP, frozenset())
     given(view, token=(False, "no"))
-    assert SERVER in the_bad(doctor.check_taps(view)).seen
+    assert SERVER in the_bad(switch.check_taps(view)).seen
 
 
 def test_a_port_that_the_agent_could_not_bind(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(view, "table", lambda *columns: [{"name": TAP, "tag": 4095}, {"name": DHCP_TAP, "tag": 1}])
-    assert "first is cut off" in the_bad(doctor.check_tags(view)).seen
+    assert "first is cut off" in the_bad(switch.check_tags(view)).seen
 
 
 # Guests
@@ -606,26 +626,26 @@ def test_a_port_that_the_agent_could_not_bind(view: View, monkeypatch: pytest.Mo
 )
 def test_nova_and_libvirt_disagree(view: View, status: str, state: int | None, said: str) -> None:
     given(view, servers=[server(status=status)], guests={} if state is None else {"instance-1": state})
-    assert said in the_bad(doctor.check_guests(view)).seen
+    assert said in the_bad(guests.check_guests(view)).seen
     # While something is under way they may.
     given(view, servers=[server(status=status, **{"OS-EXT-STS:task_state": "powering-off"})])
-    assert not bad(doctor.check_guests(view))
+    assert not bad(guests.check_guests(view))
 
 
 def test_instances_of_other_hosts_are_theirs(view: View) -> None:
     given(view, servers=[server(**{"OS-EXT-SRV-ATTR:host": "other"})], guests={})
-    assert not bad(doctor.check_guests(view))
+    assert not bad(guests.check_guests(view))
 
 
 def test_a_guest_that_nova_does_not_know(view: View) -> None:
     given(view, guests={"instance-1": 1, "instance-9": 5})
-    assert "undefine --nvram instance-9" in the_bad(doctor.check_guests(view)).remedy
+    assert "undefine --nvram instance-9" in the_bad(guests.check_guests(view)).remedy
 
 
 def test_an_instance_in_error_tells_its_fault(view: View) -> None:
     fault = {"message": "No valid host\nwas found."}
     given(view, servers=[server(status="ERROR", fault=fault, **{"OS-SRV-USG:launched_at": None})])
-    finding = the_bad(doctor.check_instances(view))
+    finding = the_bad(guests.check_instances(view))
     assert "No valid host was found." in finding.seen and f"server delete {SERVER}" in finding.remedy
 
 
@@ -633,9 +653,9 @@ def test_an_instance_that_stopped_half_way(view: View) -> None:
     now = datetime.now(UTC)
     task = {"OS-EXT-STS:task_state": "spawning"}
     given(view, servers=[server(status="BUILD", updated=(now - timedelta(hours=1)).isoformat(), **task)])
-    assert "BUILD (spawning)" in the_bad(doctor.check_instances(view)).seen
+    assert "BUILD (spawning)" in the_bad(guests.check_instances(view)).seen
     given(view, servers=[server(status="BUILD", updated=now.isoformat(), **task)])
-    assert not bad(doctor.check_instances(view))
+    assert not bad(guests.check_instances(view))
 
 
 # Networks
@@ -643,7 +663,7 @@ def test_an_instance_that_stopped_half_way(view: View) -> None:
 
 def test_a_port_that_failed_to_be_bound(view: View) -> None:
     given(view, ports=[{**view.ports[0], "binding:vif_type": "binding_failed"}])
-    finding = the_bad(doctor.check_bindings(view))
+    finding = the_bad(networks.check_bindings(view))
     assert "of first" in finding.seen and PORT in finding.remedy
 
 
@@ -658,15 +678,15 @@ def test_a_port_that_failed_to_be_bound(view: View) -> None:
 )
 def test_a_network_that_is_not_served(view: View, facts: dict[str, Any], said: str) -> None:
     given(view, **facts)
-    finding = the_bad(doctor.check_dhcp(view))
+    finding = the_bad(networks.check_dhcp(view))
     assert said in finding.seen and "network private" in finding.seen
 
 
 def test_a_network_served_elsewhere_or_without_dhcp(view: View) -> None:
     given(view, namespaces={}, ports=[{**view.ports[1], "binding:host_id": "other"}])
-    assert not bad(doctor.check_dhcp(view))
+    assert not bad(networks.check_dhcp(view))
     given(view, ports=[], subnets=[{"network_id": NETWORK, "enable_dhcp": False}])
-    assert not bad(doctor.check_dhcp(view))
+    assert not bad(networks.check_dhcp(view))
 
 
 @pytest.fixture
@@ -681,7 +701,7 @@ def test_taps_and_namespaces_of_nothing(view: View, no_files: None) -> None:
         view.links[name] = Link(name, flags)
     view.integration_ports.append(ours)
     view.namespaces["qdhcp-gone"] = 5
-    findings = bad(doctor.check_leftovers(view))
+    findings = bad(networks.check_leftovers(view))
     assert [finding.seen.split()[2] for finding in findings] == [ours, foreign, "qdhcp-gone"]
     assert f"del-port {ours}" in findings[0].remedy
     assert findings[1].remedy.startswith("unless another cloud")
@@ -692,4 +712,4 @@ def test_what_was_made_meanwhile_is_not_left_over(view: View, no_files: None) ->
     view.links[f"tap{new[:11]}"] = Link(f"tap{new[:11]}", UP)
     view.integration_ports.append(f"tap{new[:11]}")
     given(view, admin=FakeCloud(ports=[*view.ports, {"id": new}], networks=list(view.networks.values())))
-    assert not bad(doctor.check_leftovers(view))
+    assert not bad(networks.check_leftovers(view))
