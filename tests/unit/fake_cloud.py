@@ -36,8 +36,13 @@ WRAPPED = {
     "security-group-rules": "security_group_rule",
     "os-services": "service",
     "agents": "agent",
+    "ports": "port",
+    "subnetpools": "subnetpool",
+    "groups": "group",
+    "domains": "domain",
+    "os-aggregates": "aggregate",
 }
-LIST_KEYS = {"os-services": "services"}
+LIST_KEYS = {"os-services": "services", "os-aggregates": "aggregates"}
 ADMIN_PASSWORD = "correct horse battery"
 REGION = "Workshop"
 

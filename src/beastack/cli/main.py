@@ -17,6 +17,7 @@ from types import FrameType
 
 import beastack
 from beastack.cli import commands, simulated
+from beastack.cli.tempest.selection import SETS as TEMPEST_SETS
 from beastack.freebsd.command import CommandError
 from beastack.site.api import CloudError
 from beastack.site.clients import ClientsError
@@ -101,11 +102,12 @@ def parser() -> argparse.ArgumentParser:
     seams.add_argument("--all", action="store_true", help="those of all kinds of hosts, and those not in use yet")
     seams.add_argument("--venv", type=Path, metavar="DIR", help="what to check (default: the site's packages)")
     _add_allow_changed(seams)
-    test = add("test", "run the project's tests")
+    test = add("test", "run the project's tests, or Tempest against the running cloud", json=True)
     test.add_argument(
-        "--tempest", action="store_true", help="run Tempest's smoke set against the running cloud instead"
-    )
-    test.add_argument("arguments", nargs="*", help="passed on to pytest or Tempest; after --")
+        "--tempest", nargs="?", const=TEMPEST_SETS[0], choices=TEMPEST_SETS,
+        help="run Tempest: its smoke set, or those of the standard SCS-0128's tests that there are services for",
+    )  # fmt: skip
+    test.add_argument("arguments", nargs="*", help="passed on to pytest, or names of Tempest's tests; after --")
     return top
 
 
@@ -116,7 +118,7 @@ def _add_allow_changed(verb: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    arguments = parser().parse_args(argv)
+    arguments = _parse(argv)
     arguments.root = Path(os.path.realpath(arguments.root))
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -154,6 +156,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         return _unexpected(error, arguments.root)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    top = parser()
+    arguments = top.parse_args(argv)
+    if arguments.verb == "test" and arguments.json and not arguments.tempest:
+        top.error("--json goes with test --tempest")
+    return arguments
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

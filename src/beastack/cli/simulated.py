@@ -17,7 +17,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from beastack.site import guest_image, operate, records, release, steps
 from beastack.site.host import linux
@@ -32,7 +32,10 @@ CONTROL_PACKAGES = ("mariadb-server-core", "mariadb-client-core", "rabbitmq-serv
 #: Where the simulator keeps hosts: hosts of several sites can be joined when they are kept together.
 STATE = "FREEBSD_SIM_STATE"
 
-#: Commands that say something of a site without a host that runs.
+#: Set for a process in a host's network to the host's name: in there the simulator cannot be asked.
+ENTERED = "BEASTACK_SIMULATED_HOST"
+
+#: Commands that run on this machine itself: they need no host that runs, or find their own way to it.
 OUTSIDE = ("describe", "test", "seams")
 
 
@@ -101,6 +104,22 @@ class Simulator:
         finally:
             signal.signal(signal.SIGINT, before)
 
+    def is_entered(self) -> bool:
+        """Return whether this process is what ``enter`` made of another."""
+        return os.environ.get(ENTERED) == self.name
+
+    def enter(self, argv: Sequence[str]) -> NoReturn:
+        """Go on as this command line in the host's network, as a program of Linux: where the cloud's APIs answer."""
+        program = str(PROJECT / "simulator" / "freebsd-sim")
+        command = [program, "outside", "--name", self.name, "--", str(PROJECT / "beastack"), *argv]
+        os.execve(program, command, {**os.environ, STATE: str(self.state), ENTERED: self.name})
+
+
+def host_of(layout: Layout) -> Simulator | None:
+    """Return the simulated host that a site stands on, or None for a site on this machine itself."""
+    simulates = sys.platform == "linux" and operate.recorded_host(layout).get("kind") == "freebsd"
+    return Simulator(layout) if simulates else None
+
 
 def applies(arguments: Namespace) -> bool:
     """Return whether a command is for a simulated host: on Linux, of a site of kind freebsd."""
@@ -111,7 +130,7 @@ def applies(arguments: Namespace) -> bool:
     if arguments.verb == "up":
         wanted = operate.read_description(Layout(arguments.root), arguments.site, kind=arguments.host)
         return wanted.host.kind == "freebsd"
-    return operate.recorded_host(Layout(arguments.root)).get("kind") == "freebsd"
+    return host_of(Layout(arguments.root)) is not None
 
 
 def run(arguments: Namespace, argv: Sequence[str]) -> int:

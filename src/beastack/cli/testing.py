@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from beastack.cli import contract_tests, functional_tests, host_tests
+from beastack.cli.tempest import command, runner, selection
 from beastack.freebsd.command import SEARCH_PATH, run
 from beastack.site import environment
 
@@ -55,9 +56,7 @@ def _have_ensurepip() -> bool:
 def run_tests(arguments: Namespace) -> int:
     """Run the checks and tests, or Tempest, and return the exit status."""
     if arguments.tempest:
-        from beastack.cli import tempest
-
-        return tempest.run(arguments)
+        return command.run(arguments, test_directory() / "tempest")
     venv = test_environment()
     variables = {
         **os.environ, "PATH": f"{venv}/bin:{SEARCH_PATH}", "LC_ALL": "C.UTF-8",
@@ -83,6 +82,7 @@ def run_tests(arguments: Namespace) -> int:
         status |= subprocess.run([f"{venv}/bin/pytest", suite], cwd=PROJECT, env=variables).returncode
     print("beastack test: seams, against OpenStack's own code", flush=True)
     status |= contract_tests.run_tests(PROJECT, test_directory(), variables)
+    status |= _check_conformance_list()
     print("beastack test: tests/attack", flush=True)
     oslo = test_directory() / "contract" / contract_tests.RELEASES[-1] / "bin" / "python"
     attacks = ["tests/attack", f"--oslo-python={oslo}"]
@@ -96,6 +96,20 @@ def run_tests(arguments: Namespace) -> int:
         }
         status |= functional_tests.run_tests(PROJECT, venv, test_directory(), variables, interpreters)
     return status
+
+
+def _check_conformance_list() -> int:
+    """Check that the Tempest that is locked has every test of SCS-0128's list, and return the exit status."""
+    venv = runner.make_environment(
+        test_directory() / "tempest", lambda text: print(f"beastack test: Tempest: {text}", flush=True)
+    )
+    tests = selection.scs_tests()
+    unknown = selection.unknown_ids(tests, runner.package_of(venv))
+    for name in unknown:
+        print(f"beastack test: Tempest has no such test any more: {name}", flush=True)
+    there = len(tests) - len(unknown)
+    print(f"beastack test: the list of SCS-0128: Tempest has {there} of its {len(tests)} tests", flush=True)
+    return 1 if unknown else 0
 
 
 def _attack_as_nobody(venv: Path, attacks: Sequence[str], variables: Mapping[str, str]) -> int:
