@@ -225,7 +225,7 @@ def linux() -> Iterator[LinuxPlace]:
         up = in_namespaces(holder, BEASTACK, "--root", str(root))
         fetch(Layout(root))
         try:
-            bring_up([*up, "up", "--json"])
+            bring_up([*up, "up", "--host", "linux", "--json"])
             with closing(LinuxPlace(root, holder)) as place:
                 yield place
         finally:

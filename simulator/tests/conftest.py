@@ -14,6 +14,8 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 sys.path.insert(0, str(SOURCE))
 
+ENVIRONMENT = {"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out what needs a host when this is not root."""
@@ -29,13 +31,15 @@ class Simulator:
     def __init__(self, state: Path) -> None:
         self.state = state
 
+    def argv(self, *arguments: str) -> list[str]:
+        """Return the command that runs freebsd-sim with these arguments."""
+        return [sys.executable, "-m", "freebsd_sim.cli", "--state", str(self.state), *arguments]
+
     def run(self, *arguments: str, timeout: float = 120, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run freebsd-sim with these arguments."""
         return subprocess.run(
-            [sys.executable, "-m", "freebsd_sim.cli", "--state", str(self.state), *arguments],
-            capture_output=True, text=True, timeout=timeout, input=stdin,
-            env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
-        )  # fmt: skip
+            self.argv(*arguments), capture_output=True, text=True, timeout=timeout, input=stdin, env=ENVIRONMENT
+        )
 
     def inside(self, command: str, name: str = "freebsd", timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a shell command inside a host."""

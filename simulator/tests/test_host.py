@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import SOURCE, Simulator
+import pytest
+
+from conftest import ENVIRONMENT, SOURCE, Simulator
 
 Run = Callable[..., Any]
 
@@ -41,6 +44,40 @@ def test_wrong_input_gets_one_line(simulator: Simulator, host: Run) -> None:
         assert done.returncode == 1, arguments
         assert done.stderr.startswith("freebsd-sim: ") and done.stderr.count("\n") == 1, done.stderr
     simulator.run("unlink", "seg")
+
+
+def test_ports_lead_to_a_host_and_end_with_it(simulator: Simulator) -> None:
+    simulator.start("lead")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = f"import socket; s = socket.create_server(('127.0.0.1', {port})); print('ready', flush=True)\n"
+    program += "while True:\n  c = s.accept()[0]\n  c.sendall(b'<' + c.recv(100) + b'>'); c.close()"
+    argv = [*simulator.argv("run", "--name", "lead"), "python3", "-c", program]
+    with subprocess.Popen(argv, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None and server.stdout.readline() == "ready\n"
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        for _ in range(2):
+            assert simulator.run("forward", "--name", "lead", str(port)).returncode == 0
+        for word in (b"one", b"two"):
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(word)
+                connection.shutdown(socket.SHUT_WR)
+                assert connection.makefile("rb").read() == b"<" + word + b">"
+        listing = json.loads(simulator.run("status", "--name", "lead", "--json").stdout)
+        assert listing["hosts"][0]["forwarded"] == [port]
+        assert "forward" not in simulator.inside("ps -axo command", "lead").stdout
+        simulator.start("rival")
+        refused = simulator.run("forward", "--name", "rival", str(port))
+        assert refused.returncode == 1 and f"port {port}" in refused.stderr and refused.stderr.count("\n") == 1
+        simulator.run("stop", "--name", "lead")
+    assert simulator.run("forward", "--name", "rival", str(port)).returncode == 0
+    assert simulator.run("forward", "--name", "rival").returncode == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    for name in ("lead", "rival"):
+        simulator.run("remove", "--name", name)
 
 
 def test_the_disk_outlives_a_stop_and_memory_does_not(simulator: Simulator) -> None:

@@ -19,6 +19,9 @@ import pytest
 BEASTACK = os.environ.get("BEASTACK", str(Path(__file__).resolve().parents[2] / "beastack"))
 
 SITE_TOML = """\
+[host]
+kind = "linux"
+
 [site]
 port_offset = 20000
 

@@ -212,7 +212,7 @@ def test_another_site_writes_only_its_own_file(tmp_path: Path, monkeypatch: pyte
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     site = make_site(tmp_path)
     assert not clients.are_written(site)
-    clients.write(site)
+    clients.write(site, site.layout.records)
     assert clients.are_written(site)
     assert [path.name for path in tmp_path.iterdir()] == ["clouds.yaml"]
     assert stat.S_IMODE(site.layout.clouds_yaml.stat().st_mode) == 0o600
@@ -220,7 +220,7 @@ def test_another_site_writes_only_its_own_file(tmp_path: Path, monkeypatch: pyte
 
 def test_a_new_file_is_private_recorded_and_goes_again(own_site: Site) -> None:
     user = clients.user_file()
-    clients.write(own_site)
+    clients.write(own_site, own_site.layout.records)
     assert clients.are_written(own_site)
     assert yaml.safe_load(user.read_text()) == {"clouds": OURS}
     assert stat.S_IMODE(user.stat().st_mode) == 0o600
@@ -237,7 +237,7 @@ def test_the_users_own_file_is_kept_when_ours_goes(own_site: Site) -> None:
     user = clients.user_file()
     user.parent.mkdir(parents=True)
     user.write_text(FOREIGN["two"])
-    clients.write(own_site)
+    clients.write(own_site, own_site.layout.records)
     assert clients.are_written(own_site)
     assert records.read(own_site.layout.records) == [Record("clouds", str(user))]
     remove(user, made=False)
@@ -246,7 +246,7 @@ def test_the_users_own_file_is_kept_when_ours_goes(own_site: Site) -> None:
 
 def test_a_file_that_we_made_stays_if_the_user_put_something_in(own_site: Site) -> None:
     user = clients.user_file()
-    clients.write(own_site)
+    clients.write(own_site, own_site.layout.records)
     user.write_text(user.read_text() + "  work:\n    region_name: North\n")
     remove(user, made=True)
     assert user.read_text() == "clouds:\n  work:\n    region_name: North\n"
@@ -262,7 +262,7 @@ def test_a_foreign_entry_stops_the_writing_and_names_the_way_out(own_site: Site)
     text = "clouds:\n  beastack:\n    region_name: Mine\n"
     user.write_text(text)
     with pytest.raises(ClientsError) as caught:
-        clients.write(own_site)
+        clients.write(own_site, own_site.layout.records)
     assert str(caught.value) == (
         f"{user}: it has an entry beastack that beastack did not write; "
         f"use OS_CLIENT_CONFIG_FILE={own_site.layout.clouds_yaml} instead, or rename the entry"
@@ -273,7 +273,7 @@ def test_a_foreign_entry_stops_the_writing_and_names_the_way_out(own_site: Site)
 
 def test_the_command_is_linked_where_there_is_none(own_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clients, "find_program", lambda name: None)
-    clients.write(own_site)
+    clients.write(own_site, own_site.layout.records)
     target = own_site.layout.venv / "bin" / "openstack"
     assert Path(os.readlink(clients.COMMAND_LINK)) == target
     assert Record("link", str(clients.COMMAND_LINK), str(target)) in records.read(own_site.layout.records)
@@ -283,7 +283,7 @@ def test_a_link_that_leads_nowhere_is_replaced(own_site: Site, monkeypatch: pyte
     monkeypatch.setattr(clients, "find_program", lambda name: None)
     clients.COMMAND_LINK.parent.mkdir()
     clients.COMMAND_LINK.symlink_to("/nowhere/bin/openstack")
-    clients.write(own_site)
+    clients.write(own_site, own_site.layout.records)
     assert Path(os.readlink(clients.COMMAND_LINK)) == own_site.layout.venv / "bin" / "openstack"
 
 
@@ -293,6 +293,6 @@ def test_a_file_that_is_a_link_stays_one(own_site: Site, tmp_path: Path) -> None
     user = clients.user_file()
     user.parent.mkdir(parents=True)
     user.symlink_to(real)
-    clients.write(own_site)
+    clients.write(own_site, own_site.layout.records)
     assert user.is_symlink()
     assert real.read_text() == merged(FOREIGN["two"], own_site)

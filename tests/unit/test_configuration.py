@@ -15,9 +15,12 @@ from beastack.site.description import Compute, Database, Description, Logs, Mess
 from beastack.site.layout import Layout
 from beastack.site.services import UNITS
 
+LINUX = descriptions.Hosts(kind="linux")
+
 GOLDEN = Path(__file__).parent / "golden"
 
 EXTERNAL = Description(
+    host=LINUX,
     database=Database(url="mysql+pymysql://cloud:p%40ss@db.example:3307/"),
     messaging=Messaging(url="rabbit://cloud:pw@mq1.example:5672,cloud:pw@mq2.example:5672/vhost"),
 )
@@ -35,7 +38,7 @@ def make_site(description: Description | None = None, root: str = "/srv/cloud") 
         cpus=4, hostname="box", novnc_pages="/srv/novnc", python="/usr/bin/python3", helper="/opt/beastack/request.py"
     )
     known = {name: secret(name) for name in secrets.NAMES}
-    return Site(Layout(Path(root)), description or Description(), known, facts)
+    return Site(Layout(Path(root)), description or Description(host=LINUX), known, facts)
 
 
 def read(site: Site, service: str) -> RawConfigParser:
@@ -70,7 +73,7 @@ def test_later_parts_win_and_no_part_is_changed() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-@pytest.mark.parametrize("description", [Description(), EXTERNAL], ids=["own", "external"])
+@pytest.mark.parametrize("description", [Description(host=LINUX), EXTERNAL], ids=["own", "external"])
 def test_every_file_reads_back_as_it_was_meant(service: str, description: Description) -> None:
     site = make_site(description)
     meant = {
@@ -101,6 +104,7 @@ def test_no_value_refers_to_another_option(service: str) -> None:
 )
 def test_a_dollar_sign_in_an_existing_servers_password_is_only_that(section: str, option: str, expected: str) -> None:
     description = Description(
+    host=LINUX,
         database=Database(url="mysql+pymysql://cloud:pa$word@db.example/"),
         messaging=Messaging(url="rabbit://cloud:pa$word@mq.example/"),
     )
@@ -153,7 +157,7 @@ def test_nobody_else_holds_the_metadata_secret() -> None:
     assert holders == {"nova-metadata", "neutron-metadata-agent"}
 
 
-@pytest.mark.parametrize("description", [Description(), EXTERNAL], ids=["own", "external"])
+@pytest.mark.parametrize("description", [Description(host=LINUX), EXTERNAL], ids=["own", "external"])
 @pytest.mark.parametrize(
     "service", ["nova-compute", "neutron-ovs-agent", "neutron-dhcp-agent", "neutron-metadata-agent"]
 )
@@ -209,7 +213,7 @@ def test_an_existing_message_server_is_used(service: str) -> None:
 
 
 def test_an_ipv6_address_is_bracketed_in_urls_and_bare_elsewhere() -> None:
-    site = make_site(Description(site=descriptions.Site(bind_address="::1")))
+    site = make_site(Description(host=LINUX, site=descriptions.Site(bind_address="::1")))
     assert site.auth_url == "http://[::1]:5000/v3"
     nova = read(site, "nova-api")
     assert nova["vnc"]["novncproxy_host"] == "::1"
@@ -225,14 +229,14 @@ def test_an_ipv6_address_is_bracketed_in_urls_and_bare_elsewhere() -> None:
     ("level", "debug", "levels"), [("debug", "true", False), ("info", "false", False), ("warning", "false", True)]
 )
 def test_log_levels(level: str, debug: str, levels: bool) -> None:
-    default = read(make_site(Description(logs=Logs(level=level))), "glance")["DEFAULT"]
+    default = read(make_site(Description(host=LINUX, logs=Logs(level=level))), "glance")["DEFAULT"]
     assert default["debug"] == debug
     assert ("default_log_levels" in default) == levels
 
 
 @pytest.mark.parametrize(("virt_type", "cpu_mode"), [("qemu", "none"), ("kvm", "host-model")])
 def test_emulated_and_hardware_guests(virt_type: str, cpu_mode: str) -> None:
-    libvirt = read(make_site(Description(compute=Compute(virt_type=virt_type))), "nova-compute")["libvirt"]
+    libvirt = read(make_site(Description(host=LINUX, compute=Compute(virt_type=virt_type))), "nova-compute")["libvirt"]
     assert (libvirt["virt_type"], libvirt["cpu_mode"]) == (virt_type, cpu_mode)
 
 
@@ -240,7 +244,7 @@ def test_the_network_is_as_described() -> None:
     network = Network(
         project_type="vlan", vlan_range="200:299", mtu=9000, dns=("192.0.2.1", "2001:db8::1"), local_ip="192.0.2.9"
     )
-    site = make_site(Description(network=network))
+    site = make_site(Description(host=LINUX, network=network))
     server = read(site, "neutron-api")
     assert server["ml2"]["project_network_types"] == "vlan"
     assert server["ml2_type_vlan"]["network_vlan_ranges"] == "provider:200:299"

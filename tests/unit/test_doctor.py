@@ -17,7 +17,7 @@ from beastack.freebsd.command import CommandError, Result
 from beastack.site import clients, configuration, data_services, records, secrets
 from beastack.site.api import ApiUnreachable
 from beastack.site.configuration import Facts, Site
-from beastack.site.description import Compute, Database, Description
+from beastack.site.description import Compute, Database, Description, Hosts
 from beastack.site.doctor import (
     agents,
     answers,
@@ -42,6 +42,8 @@ from beastack.site.host import linux, linux_switch
 from beastack.site.layout import Layout
 from beastack.site.resources import HostService, HostsUp
 
+LINUX = Hosts(kind="linux")
+
 NETWORK = "c563c011-1834-4d09-9ce9-750528a3d9fd"
 PORT = "f0a45662-76af-4c4f-b971-a19fe0e96a02"
 DHCP_PORT = "218c58ee-b6fd-42f3-85e1-e5b9d3c2668d"
@@ -53,7 +55,7 @@ UP = frozenset({"BROADCAST", "UP", "LOWER_UP"})
 def make_site(root: Path, description: Description | None = None) -> Site:
     """Return a site in a directory of the test's own."""
     facts = Facts(cpus=2, hostname="box", novnc_pages="/x", python="/usr/bin/python3", helper="/x/request.py")
-    return Site(Layout(root), description or Description(), dict.fromkeys(secrets.NAMES, "5ecre7" * 5), facts)
+    return Site(Layout(root), description or Description(host=LINUX), dict.fromkeys(secrets.NAMES, "5ecre7" * 5), facts)
 
 
 @pytest.fixture
@@ -360,7 +362,7 @@ def test_a_user_that_destroy_would_leave(view: View, monkeypatch: pytest.MonkeyP
 
 
 def test_kvm_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    view = View(make_site(tmp_path, Description(compute=Compute(virt_type="kvm"))))
+    view = View(make_site(tmp_path, Description(host=LINUX, compute=Compute(virt_type="kvm"))))
     monkeypatch.setattr(kvm, "_KVM", tmp_path / "kvm")
     assert 'virt_type = "qemu"' in the_bad(kvm.check_kvm(view)).remedy
     (tmp_path / "kvm").touch()
@@ -459,7 +461,7 @@ def test_a_database_that_does_not_answer(view: View) -> None:
 
 def test_an_existing_database_is_named_without_its_password(tmp_path: Path) -> None:
     url = "mysql+pymysql://root:topsecret@db.example:3306"
-    view = View(make_site(tmp_path, Description(database=Database(url=url))))
+    view = View(make_site(tmp_path, Description(host=LINUX, database=Database(url=url))))
     given(view, database=(False, f"refused {url}"), supervisor=(True, ""))
     check = next(one for one in CHECKS if one.look is data.check_database)
     (finding,) = checks.carry_out(check, view)

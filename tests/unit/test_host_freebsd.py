@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,21 +151,21 @@ def test_a_site_remembers_what_it_was_made_as(layout: Layout) -> None:
     layout.marker.write_text(json.dumps({"format": 1, "host": {"kind": "freebsd", "role": "control"}}))
     assert operate.read_description(layout, None).host == CONTROL.host
     layout.marker.write_text(json.dumps({"format": 1}))
-    assert operate.read_description(layout, None).host == Description().host
+    assert operate.read_description(layout, None).host == descriptions.Hosts(kind="linux")
     assert operate.read_description(layout, None, kind="freebsd", role="control").host == CONTROL.host
 
 
 def test_only_freebsd_sites_go_through_a_simulated_host(monkeypatch: pytest.MonkeyPatch, layout: Layout) -> None:
-    monkeypatch.setattr(simulated.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     root = ("--root", str(layout.root))
     assert not simulated.applies(arguments(*root, "status"))
-    assert not simulated.applies(arguments(*root, "up"))
-    assert simulated.applies(arguments(*root, "up", "--host", "freebsd"))
+    assert simulated.applies(arguments(*root, "up"))
+    assert not simulated.applies(arguments(*root, "up", "--host", "linux"))
     layout.marker.write_text(json.dumps({"format": 1, "host": {"kind": "freebsd", "role": "control"}}))
     assert simulated.applies(arguments(*root, "status"))
     assert simulated.applies(arguments(*root, "up"))
     assert not simulated.applies(arguments(*root, "describe"))
-    monkeypatch.setattr(simulated.sys, "platform", "freebsd15")
+    monkeypatch.setattr(sys, "platform", "freebsd15")
     assert not simulated.applies(arguments(*root, "status"))
 
 

@@ -51,7 +51,7 @@ def commands_hold_nothing_afterwards() -> Iterator[None]:
 def test_a_new_site_is_a_marked_directory_with_secrets(layout: Layout) -> None:
     site = make_site(layout, Description())
     assert json.loads(layout.marker.read_text()) == {
-        "format": FORMAT, "version": beastack.__version__, "host": {"kind": "linux", "role": "all"},
+        "format": FORMAT, "version": beastack.__version__, "host": {"kind": "freebsd", "role": "all"},
     }  # fmt: skip
     assert sorted(path.name for path in layout.root.iterdir()) == ["secrets.json", "site.json"]
     assert json.loads(layout.secrets.read_text()) == site.secrets

@@ -22,6 +22,8 @@ from beastack.supervisor.spec import (
     to_json,
 )
 
+LINUX = descriptions.Hosts(kind="linux")
+
 ROOT = Path("/srv/cloud")
 
 HOST_SERVICES = {"nova-compute", "neutron-ovs-agent", "neutron-dhcp-agent", "neutron-metadata-agent"}
@@ -30,7 +32,7 @@ SPREAD = {"neutron-api", "nova-api"}
 
 def make_site(workers: int = 1, **site: Any) -> Site:
     facts = Facts(cpus=4, hostname="box", novnc_pages="/x", python="/usr/bin/python3", helper="/x/request.py")
-    description = Description(site=descriptions.Site(workers=workers, **site))
+    description = Description(host=LINUX, site=descriptions.Site(workers=workers, **site))
     return Site(Layout(ROOT), description, dict.fromkeys(secrets.NAMES, "0" * 32), facts)
 
 

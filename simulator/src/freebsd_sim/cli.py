@@ -41,6 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
     outside = verb("outside", "Run a program of Linux in the network of a host or a jail: a machine behind it.")
     outside.add_argument("--jail", metavar="J", help="in the network of this jail")
     outside.add_argument("command", nargs=argparse.REMAINDER, metavar="CMD ...")
+    lead = verb("forward", "Let ports of Linux's loopback lead to a host's; none, to end it.")
+    lead.add_argument("port", nargs="*", type=int, metavar="PORT")
     verb("shell", "Open a shell inside a host.")
     status = verb("status", "Say which hosts there are and what they are.", named=False)
     status.add_argument("--name", metavar="N", help="this host alone")
@@ -145,6 +147,16 @@ def _outside(options: argparse.Namespace) -> int:
     return Host(options.name, options.state).run_outside(command, jail=options.jail)
 
 
+def _forward(options: argparse.Namespace) -> int:
+    from freebsd_sim.forward import forward
+
+    for port in options.port:
+        if not 0 < port < 65536:
+            raise HostError(f"{port} is no port: say numbers from 1 to 65535")
+    forward(Host(options.name, options.state), options.port)
+    return 0
+
+
 def _shell(options: argparse.Namespace) -> int:
     return Host(options.name, options.state).run(
         ["/bin/sh"], cwd="/root", environ={"PS1": f"root@{options.name}:\\w # "}
@@ -153,6 +165,7 @@ def _shell(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     from freebsd_sim import linuxisms
+    from freebsd_sim.forward import forwarded
     from freebsd_sim.root import installed_libvirt
     from freebsd_sim.segment import segments
 
@@ -169,6 +182,7 @@ def _status(options: argparse.Namespace) -> int:
             "root": str(host.root),
             "shares": host.settings()["shares"],
             "libvirt": installed_libvirt(host.root),
+            "forwarded": forwarded(host),
         }
         if options.linuxisms:
             touched = linuxisms.read_linuxisms(host.linuxisms)

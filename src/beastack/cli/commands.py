@@ -151,7 +151,8 @@ def _print_summary(site: Site, outcome: operate.Outcome, *, as_json: bool) -> No
         print(f"  Use it:      {command} --os-cloud {cloud} server list")
     if "address" in instance:
         print(f"  Instance:    {instance['name']} at {instance['address']}")
-        print(f"  Log in:      ssh -i {Steps(site).key_file()} root@{instance['address']}")
+        where = "" if site.layout.is_default else f" --root {site.layout.root}"
+        print(f"  Log in:      beastack{where} ssh {instance['name']}")
         print(f"  Console:     {instance['console']}")
     elif instance:
         print(f"  Instance:    {instance['name']}: {instance['problem']}")
@@ -329,6 +330,47 @@ def image(arguments: Namespace) -> int:
     return 0
 
 
+# Instances
+
+
+def ssh(arguments: Namespace) -> int:
+    """Become ssh, to an instance."""
+    site = _site(arguments)
+    argv = _ssh_argv(site, arguments.instance or site.description.instance.name, arguments.command)
+    if arguments.print:
+        _print_json(argv)
+        return 0
+    sys.stdout.flush()
+    try:
+        os.execvp(argv[0], argv)
+    except FileNotFoundError as error:
+        raise operate.SiteError("there is no ssh on this machine: install OpenSSH's client") from error
+
+
+def _ssh_argv(site: Site, target: str, command: list[str]) -> list[str]:
+    """Return the command that logs in to an instance, by its address on the provider network.
+
+    An instance's host key is known by its number, as addresses are given out anew.
+    """
+    user, _, name = target.rpartition("@")
+    demo, network = Steps(site).demo(), site.description.network.provider_name
+    servers = demo.items("compute", "/servers", "servers")
+    found = [server for server in servers if name in (server["name"], server["id"])]
+    if len(found) != 1:
+        others = ", ".join(sorted(server["name"] for server in servers)) or "none"
+        raise operate.SiteError(f"there is no one instance {name} (there are: {others})")
+    try:
+        address = provider_address(demo, found[0]["id"], network)
+    except (KeyError, IndexError) as error:
+        raise operate.SiteError(f"{name} has no address on the network {network}, the one this host is on") from error
+    options = (
+        f"HostKeyAlias={found[0]['id']}", f"UserKnownHostsFile={site.layout.root / 'known_hosts'}",
+        "StrictHostKeyChecking=accept-new", "LogLevel=ERROR",
+    )  # fmt: skip
+    switches = [word for option in options for word in ("-o", option)]
+    return ["ssh", "-i", str(Steps(site).key_file()), *switches, f"{user or 'root'}@{address}", *command]
+
+
 # At boot
 
 
@@ -355,6 +397,6 @@ def test(arguments: Namespace) -> int:
 
 VERBS: dict[str, Callable[[Namespace], int]] = {
     "up": up, "status": status, "doctor": run_doctor, "logs": show_logs, "openrc": openrc, "down": down,
-    "destroy": destroy, "image": image, "enable": enable, "disable": disable, "describe": describe, "seams": seams.show,
-    "test": test,
+    "destroy": destroy, "image": image, "ssh": ssh, "enable": enable, "disable": disable, "describe": describe,
+    "seams": seams.show, "test": test,
 }  # fmt: skip

@@ -3,10 +3,14 @@
 What a FreeBSD host has from its packages, and what cannot be fetched inside
 (the simulated host has no network of its own), is brought from outside:
 the data services' programs, the virtual environment, the console pages.
+
+The other way round, the ports of the APIs and consoles on Linux's loopback
+lead to those on the host's, so that clients and browsers of the machine work.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import shutil
@@ -19,8 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from beastack.site import guest_image, operate, records, release, steps
-from beastack.site.host import linux
+from beastack.cli import commands
+from beastack.site import clients, guest_image, operate, release, steps
+from beastack.site.configuration import Site
+from beastack.site.description import Description
+from beastack.site.host import linux, machine_kind
 from beastack.site.layout import Layout
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -37,6 +44,9 @@ ENTERED = "BEASTACK_SIMULATED_HOST"
 
 #: Commands that run on this machine itself: they need no host that runs, or find their own way to it.
 OUTSIDE = ("describe", "test", "seams")
+
+#: What is reached from Linux, by its name in site.toml's [ports].
+FORWARDED = ("identity", "image", "placement", "network", "compute", "novnc", "serial")
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,15 @@ class Simulator:
         environment = {**os.environ, STATE: str(self.state)}
         command = [str(PROJECT / "simulator" / "freebsd-sim"), *arguments]
         return subprocess.run(command, env=environment, text=True, capture_output=quiet)
+
+    @property
+    def clients_record(self) -> Path:
+        """What was made on Linux for the clients of this site."""
+        return self.state / f"{self.name}-clients.jsonl"
+
+    def outside_command(self) -> str:
+        """Return what runs a program of Linux in the host's network."""
+        return f"{STATE}={self.state} {PROJECT}/simulator/freebsd-sim outside --name {self.name}"
 
     def is_running(self) -> bool:
         """Return whether the host runs."""
@@ -91,8 +110,32 @@ class Simulator:
             f"--share={PROJECT}", f"--share={self.layout.root}", quiet=True,
         )  # fmt: skip
         if started.returncode != 0:
-            reason = (started.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise operate.SiteError(f"the simulated host does not start: {reason}")
+            raise operate.SiteError(f"the simulated host does not start: {_last_line(started.stderr)}")
+
+    def forward(self, description: Description) -> str | None:
+        """Let Linux's ports of the APIs and consoles lead to the host's; return why that cannot be, or None.
+
+        Only where they listen on loopback: elsewhere the catalogue's addresses would lead nowhere on Linux.
+        """
+        if not ipaddress.ip_address(description.site.bind_address).is_loopback:
+            return f"they listen on {description.site.bind_address}"
+        ports = [str(getattr(description.ports, name)) for name in FORWARDED]
+        done = self.run("forward", "--name", self.name, *ports, quiet=True)
+        return None if done.returncode == 0 else _last_line(done.stderr).removeprefix("freebsd-sim: ")
+
+    def is_forwarded(self, port: int) -> bool:
+        """Return whether a port of Linux's loopback leads to the host."""
+        return port in self._described().get("forwarded", ())
+
+    def ask_inside(self, argv: Sequence[str]) -> str:
+        """Return what this command line prints inside.
+
+        :raises operate.SiteError: it failed there
+        """
+        done = self.run("run", "--name", self.name, "--", str(PROJECT / "beastack"), *argv, quiet=True)
+        if done.returncode != 0:
+            raise operate.SiteError(_last_line(done.stderr).removeprefix("beastack: "))
+        return done.stdout
 
     def inside(self, argv: Sequence[str]) -> int:
         """Run this command line inside and return its exit status."""
@@ -123,7 +166,7 @@ def host_of(layout: Layout) -> Simulator | None:
 
 def applies(arguments: Namespace) -> bool:
     """Return whether a command is for a simulated host: on Linux, of a site of kind freebsd."""
-    if sys.platform != "linux" or arguments.verb in OUTSIDE:
+    if machine_kind() == "freebsd" or arguments.verb in OUTSIDE:
         return False
     if arguments.verb == "up" and arguments.plan:
         return False  # nothing is made for it
@@ -135,6 +178,8 @@ def applies(arguments: Namespace) -> bool:
 
 def run(arguments: Namespace, argv: Sequence[str]) -> int:
     """Run a command inside the site's simulated host, which ``up`` makes and ``destroy`` removes."""
+    if os.geteuid() != 0:
+        raise operate.SiteError("this must be run as root (a simulated host needs namespaces and interfaces)")
     simulator = Simulator(Layout(arguments.root))
     # The place is said again: what is the default here is not the default inside.
     inner = ["--root", str(arguments.root), *_without_root(argv)]
@@ -156,7 +201,13 @@ def run(arguments: Namespace, argv: Sequence[str]) -> int:
         else:
             print(f"beastack: the simulated host {simulator.name} does not run (beastack up)", file=sys.stderr)
             return 3
+    if arguments.verb == "image":
+        return _image(arguments, simulator)
+    if arguments.verb == "ssh":
+        return _ssh(arguments, simulator)
     status = simulator.inside(inner)
+    if arguments.verb == "up" and status == 0:
+        _open(arguments, simulator)
     if arguments.verb == "down" and status == 0:
         simulator.run("stop", "--name", simulator.name, quiet=True)
     if arguments.verb == "destroy" and status == 0:
@@ -183,6 +234,8 @@ def _prepare(arguments: Namespace, simulator: Simulator) -> None:
             print(f"  {text}", flush=True)
 
     operate.check_kind(wanted)
+    operate.check_directory(layout)
+    operate.check_disk(layout.root, layout)
     if not arguments.json:
         print(f"This is Linux: the cloud runs inside a simulated FreeBSD host ({simulator.name}).", flush=True)
     with operate.only_one(layout):
@@ -214,11 +267,56 @@ def _bring_image(simulator: Simulator, say: Callable[[str], None]) -> None:
     guest_image.build_guest_image(target, layout.root / "cache", progress=say)
 
 
+def _site(arguments: Namespace, simulator: Simulator) -> Site:
+    layout = simulator.layout
+    return operate.open_site(layout, operate.read_description(layout, arguments.site))
+
+
+def _open(arguments: Namespace, simulator: Simulator) -> None:
+    """Make the cloud reachable from Linux, and say whether it is."""
+    site = _site(arguments, simulator)
+    if not site.description.host.has_control:
+        return
+    problem = simulator.forward(site.description)
+    if problem is None and simulator.layout.is_default:
+        clients.write(site, simulator.clients_record)
+    if arguments.json:
+        return
+    if problem is not None:
+        print(f"From this machine the cloud is not reached: {problem}.", flush=True)
+        print(f"  In the host's network: {simulator.outside_command()} COMMAND")
+    elif simulator.layout.is_default:
+        print(f"  This machine: openstack --os-cloud {clients.cloud_names(site)[0]} server list")
+
+
+def _image(arguments: Namespace, simulator: Simulator) -> int:
+    """Run the command for images on Linux, which has the file or the network that it comes from."""
+    site = _site(arguments, simulator)
+    if not simulator.is_forwarded(site.ports.image):
+        raise operate.SiteError(
+            f"port {site.ports.image} of this machine does not lead to the simulated host: free it, then beastack up"
+        )
+    return commands.image(arguments)
+
+
+def _ssh(arguments: Namespace, simulator: Simulator) -> int:
+    """Run ssh on Linux, in the host's network."""
+    site = ["--site", str(arguments.site)] if arguments.site else []
+    words = [arguments.instance, *arguments.command] if arguments.instance else []
+    printed = simulator.ask_inside(["--root", str(arguments.root), *site, "ssh", "--print", *words])
+    return simulator.run("outside", "--name", simulator.name, "--", *json.loads(printed)).returncode
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason given"])[-1]
+
+
 def _remove(arguments: Namespace, simulator: Simulator) -> None:
     simulator.run("remove", "--name", simulator.name, quiet=True)
+    operate.take_back(simulator.clients_record, lambda text: None, packages=False)
+    simulator.clients_record.unlink(missing_ok=True)
     if arguments.packages:
-        for record in records.read(Layout(simulator.state).records):
-            linux.remove_packages(record.detail.split())
+        operate.take_back(Layout(simulator.state).records, lambda text: None, packages=True)
     if STATE not in os.environ:
         shutil.rmtree(simulator.state, ignore_errors=True)
     root = simulator.layout.root

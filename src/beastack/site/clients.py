@@ -117,16 +117,17 @@ def are_written(site: Site) -> bool:
         return True  # said once by write; the site's own file serves
 
 
-def write(site: Site) -> None:
+def write(site: Site, recorded: Path) -> None:
     """Write the site's clouds.yaml and, for the machine's own site, what makes the command work at once.
 
+    :param recorded: where what is made elsewhere is recorded for ``destroy``
     :raises ClientsError: the user's own file cannot take the entries
     """
     _write_private(site.layout.clouds_yaml, own_text(site))
     if not site.layout.is_default:
         return
     if find_program("openstack") is None:
-        records.add(site.layout.records, Record("link", str(COMMAND_LINK), str(site.layout.venv / "bin/openstack")))
+        records.add(recorded, Record("link", str(COMMAND_LINK), str(site.layout.venv / "bin/openstack")))
         COMMAND_LINK.parent.mkdir(parents=True, exist_ok=True)
         COMMAND_LINK.unlink(missing_ok=True)  # one that leads nowhere: find_program would have found another
         COMMAND_LINK.symlink_to(site.layout.venv / "bin" / "openstack")
@@ -141,9 +142,9 @@ def write(site: Site) -> None:
     if new != text:
         for directory in (user.parent.parent, user.parent):
             if not directory.exists():
-                records.add(site.layout.records, Record("directory", str(directory)))
+                records.add(recorded, Record("directory", str(directory)))
                 directory.mkdir(mode=0o700)
-        records.add(site.layout.records, Record("clouds", str(user), "" if text else "made"))
+        records.add(recorded, Record("clouds", str(user), "" if text else "made"))
         _write_private(user, new)
 
 

@@ -17,7 +17,6 @@ import ipaddress
 import itertools
 import json
 import re
-import sys
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,10 +37,10 @@ LOWEST_IPV6_MTU = 1280
 # Bytes of outer headers around each tunnelled packet, by IP version of the tunnel's endpoints.
 VXLAN_OVERHEAD = {4: 50, 6: 70}
 
-#: Kinds of hosts; the machine's own is the default.
-HOST_KINDS = ("linux", "freebsd")
+#: Kinds of hosts. On Linux a FreeBSD host is a simulated one.
+HOST_KINDS = ("freebsd", "linux")
+DEFAULT_HOST_KIND = "freebsd"
 HOST_ROLES = ("all", "control", "network", "control+network")
-DEFAULT_HOST_KIND = "freebsd" if sys.platform.startswith("freebsd") else "linux"
 
 
 class DescriptionError(Exception):

@@ -21,7 +21,7 @@ from beastack.freebsd.command import CommandError, find_program, hold_in_command
 from beastack.site import clients, code, records, release, services
 from beastack.site import host as hosts
 from beastack.site.configuration import Site
-from beastack.site.description import DEFAULT_HOST_KIND, Description, load_description
+from beastack.site.description import Description, load_description
 from beastack.site.execute import Reporter, carry_out
 from beastack.site.layout import FORMAT, Layout
 from beastack.site.plan import Found, Step
@@ -78,9 +78,10 @@ def read_description(
 
 
 def recorded_host(layout: Layout) -> dict[str, str]:
-    """Return the kind and role that a site was made with; empty where there is no site, or an old one."""
+    """Return the kind and role that a site was made with; empty where there is no site."""
     try:
-        recorded = json.loads(layout.marker.read_text()).get("host", {})
+        # The first sites had no kind written down: there was one.
+        recorded = json.loads(layout.marker.read_text()).get("host", {"kind": "linux", "role": "all"})
     except (OSError, ValueError, AttributeError):
         return {}
     return {name: str(recorded[name]) for name in ("kind", "role") if name in recorded}
@@ -227,15 +228,7 @@ def check_machine(site_root: Path, description: Description, layout: Layout) -> 
 
     :raises SiteError: disk, ports or another switch stand in the way
     """
-    existing = site_root
-    while not existing.exists():
-        existing = existing.parent
-    free = shutil.disk_usage(existing).free
-    needed = DISK_AGAIN if release.is_installed(layout) else DISK_FIRST
-    if free < needed:
-        raise SiteError(
-            f"{existing} has {free >> 20} MiB free, {needed >> 20} MiB are needed: free some, or use --root"
-        )
+    check_disk(site_root, layout)
     check_kind(description)
     host = hosts.module(description.host.kind)
     switch = hosts.switch(description.host.kind)
@@ -253,6 +246,22 @@ def check_machine(site_root: Path, description: Description, layout: Layout) -> 
             raise SiteError(
                 f"port {getattr(ports, name)} is taken by {holder}: stop that, or set ports.{name} in site.toml"
             )
+
+
+def check_disk(site_root: Path, layout: Layout) -> None:
+    """Check that there is room for a site.
+
+    :raises SiteError: there is not
+    """
+    existing = site_root
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    needed = DISK_AGAIN if release.is_installed(layout) else DISK_FIRST
+    if free < needed:
+        raise SiteError(
+            f"{existing} has {free >> 20} MiB free, {needed >> 20} MiB are needed: free some, or use --root"
+        )
 
 
 def _used_ports(description: Description) -> list[str]:
@@ -390,11 +399,7 @@ def destroy(layout: Layout, site: Site | None, say: Any, *, packages: bool) -> N
         bring_down(site, say)
         if site.description.host.has_guests:
             hosts.hypervisor(site.description.host.kind).forget_guests(site)
-    for record in reversed(records.read(layout.records)):
-        if record.kind == "packages" and not packages:
-            continue
-        say(_undo(record))
-        records.drop(layout.records, record)
+    take_back(layout.records, say, packages=packages)
     say(f"removing {layout.root}")
     for entry in sorted(layout.root.iterdir()):
         if entry.name in ("site.toml", "lock", "site.json"):
@@ -409,10 +414,19 @@ def destroy(layout: Layout, site: Site | None, say: Any, *, packages: bool) -> N
         layout.root.rmdir()
 
 
+def take_back(file: Path, say: Any, *, packages: bool) -> None:
+    """Undo what is recorded in a file, newest first."""
+    for record in reversed(records.read(file)):
+        if record.kind == "packages" and not packages:
+            continue
+        say(_undo(record))
+        records.drop(file, record)
+
+
 def _undo(record: records.Record) -> str:
     path = Path(record.name)
     if record.kind == "user":
-        hosts.module(DEFAULT_HOST_KIND).remove_user(record.name)
+        hosts.module(hosts.machine_kind()).remove_user(record.name)
         return f"removed the user {record.name}"
     if record.kind == "packages":
         hosts.module("linux" if record.name == "debian" else "freebsd").remove_packages(record.detail.split())

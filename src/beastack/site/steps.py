@@ -735,7 +735,7 @@ class Steps:
         wait_until(dhcp_serves, what="DHCP to serve the networks", timeout=120, interval=0.3)
 
     def write_clients(self, progress: Progress) -> None:
-        clients.write(self.site)
+        clients.write(self.site, self.layout.records)
 
     # The first instance
 

@@ -153,6 +153,7 @@ class Vmm:
 
         :raises KernelError: as ``create``; EBUSY another bhyve is on it; ENOEXEC nothing could boot
         """
+        self._let_the_dead_go(name)
         with self.kernel.lock:
             self._check_access(uid)
             machine = self.machines.get(name)
@@ -170,6 +171,15 @@ class Vmm:
             watcher = threading.Thread(target=self._watch, args=(machine, machine.life), daemon=True)
             watcher.start()
             return [control.detach(), life.detach()]
+
+    def _let_the_dead_go(self, name: str) -> None:
+        """Note the end of a bhyve that is no more: on FreeBSD whoever saw it end finds its machine free."""
+        machine = self.machines.get(name)
+        life = None if machine is None else machine.life
+        if machine is None or life is None:
+            return
+        if _has_ended(life, 0.0 if _is_alive(machine.pid) else STOP_LIMIT):
+            self._detach(machine, life)
 
     def read_stats(self, machine: Machine) -> list[tuple[str, int]]:
         """Return the statistics that bhyvectl --get-stats prints for processor 0: names and values."""
@@ -205,6 +215,15 @@ def _has_ended(stream: socket.socket, limit: float | None) -> bool:
     except (OSError, ValueError):
         return True  # closed here already, by whoever noticed first
     return bool(poll.poll(None if limit is None else limit * 1000))
+
+
+def _is_alive(pid: int | None) -> bool:
+    """Tell whether a process is there and has not ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def _measure_guest(pid: int) -> tuple[int, int]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 
 
 class HostError(Exception):
     """Something about the host that stops the work; one line says what and what to do."""
+
+
+def machine_kind() -> str:
+    """Return the kind of the machine itself."""
+    return "freebsd" if sys.platform.startswith("freebsd") else "linux"
 
 
 def module(kind: str) -> ModuleType:
