@@ -68,9 +68,11 @@ class Simulator:
 
     def run(self, *arguments: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
         """Run freebsd-sim; its output goes where ours goes, unless ``quiet``."""
-        environment = {**os.environ, STATE: str(self.state)}
-        command = [str(PROJECT / "simulator" / "freebsd-sim"), *arguments]
+        command, environment = self._command(*arguments)
         return subprocess.run(command, env=environment, text=True, capture_output=quiet)
+
+    def _command(self, *arguments: str) -> tuple[list[str], dict[str, str]]:
+        return [str(PROJECT / "simulator" / "freebsd-sim"), *arguments], {**os.environ, STATE: str(self.state)}
 
     @property
     def clients_record(self) -> Path:
@@ -100,17 +102,26 @@ class Simulator:
         found: dict[str, Any] = json.loads(listing.stdout)["hosts"][0] if listing.returncode == 0 else {}
         return found
 
-    def start(self, *, guests: bool = False) -> None:
+    def start(self, say: Callable[[str], None], *, guests: bool = False) -> None:
         """Start the host, with this project and the site's directory in it, and libvirt if it is to have guests.
 
+        :param say: is told what takes long: packages that are fetched, libvirt that is built
         :raises operate.SiteError: it does not start
         """
-        started = self.run(
+        command, environment = self._command(
             "start", "--name", self.name, *(() if guests else ("--without-libvirt",)),
-            f"--share={PROJECT}", f"--share={self.layout.root}", quiet=True,
+            f"--share={PROJECT}", f"--share={self.layout.root}",
         )  # fmt: skip
-        if started.returncode != 0:
-            raise operate.SiteError(f"the simulated host does not start: {_last_line(started.stderr)}")
+        said = "no reason given"
+        with subprocess.Popen(
+            command, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                said = line.strip().removeprefix("freebsd-sim: ")
+                say(said)
+        if process.returncode != 0:
+            raise operate.SiteError(f"the simulated host does not start: {said}")
 
     def forward(self, description: Description) -> str | None:
         """Let Linux's ports of the APIs and consoles lead to the host's; return why that cannot be, or None.
@@ -194,7 +205,7 @@ def run(arguments: Namespace, argv: Sequence[str]) -> int:
         _prepare(arguments, simulator)
     elif not simulator.is_running():
         if arguments.verb == "destroy":
-            simulator.start()
+            simulator.start(lambda text: None)
         elif arguments.verb == "down":
             print("nothing runs")
             return 0
@@ -253,7 +264,7 @@ def _prepare(arguments: Namespace, simulator: Simulator) -> None:
             release.novnc_pages(layout, layout.root / "cache" / "novnc")
         if wanted.host.has_guests:
             _bring_image(simulator, say)
-    simulator.start(guests=wanted.host.has_guests)
+    simulator.start(say, guests=wanted.host.has_guests)
 
 
 def _bring_image(simulator: Simulator, say: Callable[[str], None]) -> None:
