@@ -489,7 +489,7 @@ def test_a_deleted_instance_leaves_nothing(site: TestSite, instance: dict[str, A
 
 def test_destroy_asks_first(site: TestSite) -> None:
     done = site.run("destroy", ok=False)
-    assert done.returncode == 1 and "Nothing was removed" in done.stdout
+    assert done.returncode == 1 and "Nothing was changed" in done.stdout
     assert (site.root / "site.json").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -15,7 +16,19 @@ from typing import Any
 from beastack.cli import seams
 from beastack.cli.report import make_reporter
 from beastack.cli.testing import run_tests
-from beastack.site import boot, clients, description, doctor, images, operate, resources
+from beastack.site import (
+    backup,
+    boot,
+    clients,
+    description,
+    description_manual,
+    doctor,
+    images,
+    operate,
+    resources,
+    restore,
+    rotate,
+)
 from beastack.site.api import CloudError
 from beastack.site.configuration import Site
 from beastack.site.layout import Layout
@@ -76,16 +89,21 @@ def up(arguments: Namespace) -> int:
             operate.check_directory(layout)
             operate.check_machine(layout.root, wanted, layout)
             site = operate.make_site(layout, wanted)
-            plan = make_plan(wanted, layout, operate.find_facts(layout, wanted))
-            reporter = make_reporter(len(plan), json=arguments.json)
-            _patient.set()
-            try:
-                outcome = operate.bring_up(site, plan, reporter)
-            finally:
-                _patient.clear()
-                reporter.close()
+            outcome = _carry_out(site, json=arguments.json)
         _print_summary(site, outcome, as_json=arguments.json)
     return 0
+
+
+def _carry_out(site: Site, *, json: bool) -> operate.Outcome:
+    """Carry out the plan of ``up``; an interrupt lets the steps under way end."""
+    plan = make_plan(site.description, site.layout, operate.find_facts(site.layout, site.description))
+    reporter = make_reporter(len(plan), json=json)
+    _patient.set()
+    try:
+        return operate.bring_up(site, plan, reporter)
+    finally:
+        _patient.clear()
+        reporter.close()
 
 
 def _print_plan(arguments: Namespace, layout: Layout, wanted: description.Description) -> int:
@@ -265,8 +283,8 @@ def openrc(arguments: Namespace) -> int:
 
 
 def describe(arguments: Namespace) -> int:
-    """Print an annotated site.toml."""
-    sys.stdout.write(description.explain())
+    """Print an annotated site.toml, or its manual page."""
+    sys.stdout.write(description_manual.manual() if arguments.mdoc else description.explain())
     return 0
 
 
@@ -292,20 +310,83 @@ def destroy(arguments: Namespace) -> int:
     except description.DescriptionError:
         # A description that went wrong since must not keep the site from being removed.
         site = operate.open_site(layout, description.Description())
-    if not arguments.yes:
-        print(f"This removes the site at {layout.root}: all instances, images and databases in it.")
-        try:
-            answer = input("Type yes to go on: ")
-        except EOFError:
-            answer = ""
-        if answer.strip() != "yes":
-            print("Nothing was removed.")
-            return 1
+    warning = f"This removes the site at {layout.root}: all instances, images and databases in it."
+    if not arguments.yes and not _agreed(warning):
+        return 1
     with operate.only_one(layout):
         operate.destroy(layout, site, print, packages=arguments.packages)
     print(
         "The site is gone." + ("" if arguments.packages else " System packages stay (destroy --packages removes them).")
     )
+    return 0
+
+
+# Keeping it
+
+
+def make_backup(arguments: Namespace) -> int:
+    """Write a backup."""
+    _need_root()
+    site = _site(arguments)
+
+    def say(text: str) -> None:
+        print(f"  {text}", file=sys.stderr)
+
+    with operate.only_one(site.layout):
+        if arguments.file == "-":
+            if sys.stdout.isatty():
+                raise backup.BackupError("a backup is not for a terminal: name a file, or send it into a pipe")
+            backup.make(site, sys.stdout.buffer, say, disks=arguments.disks)
+            return 0
+        with backup.new_file(Path(arguments.file)) as stream:
+            backup.make(site, stream, say, disks=arguments.disks)
+    print(backup.describe(Path(arguments.file)))
+    return 0
+
+
+def put_back(arguments: Namespace) -> int:
+    """Put a backup back."""
+    _need_root()
+    layout = _layout(arguments)
+    if not restore.is_cut_short(layout):
+        operate.check_directory(layout)
+    operate.check_down(layout)
+    if layout.marker.exists() and not arguments.yes and not _agreed(
+        f"This replaces the databases, images and keys of the site at {layout.root} by those of the backup."
+    ):
+        return 1
+    with operate.only_one(layout), contextlib.ExitStack() as stack:
+        stream = sys.stdin.buffer if arguments.file == "-" else stack.enter_context(Path(arguments.file).open("rb"))
+        restore.stage(layout, stream, lambda text: print(f"  {text}"))
+    print(f"The backup is in place beside the site at {layout.root}. Now: beastack up")
+    return 0
+
+
+def _agreed(warning: str) -> bool:
+    """Ask whether to go on with something that cannot be undone."""
+    print(warning)
+    try:
+        answer = input("Type yes to go on: ")
+    except EOFError:
+        answer = ""
+    if answer.strip() != "yes":
+        print("Nothing was changed.")
+        return False
+    return True
+
+
+def rotate_secrets(arguments: Namespace) -> int:
+    """Make all secrets anew."""
+    _need_root()
+    site = _site(arguments)
+    if not site.description.host.has_control:
+        raise operate.SiteError("a host without the control role has no secrets of its own: rotate on the control host")
+    with operate.only_one(site.layout):
+        if not rotate.begin(site.layout):
+            print("An earlier rotation was cut short: going on with it.")
+        # Opened again: with the new secrets.
+        _carry_out(_site(arguments), json=False)
+    print("All secrets are new. Tokens are void: log in again. Other hosts of the cloud need the new ones.")
     return 0
 
 
@@ -398,5 +479,5 @@ def test(arguments: Namespace) -> int:
 VERBS: dict[str, Callable[[Namespace], int]] = {
     "up": up, "status": status, "doctor": run_doctor, "logs": show_logs, "openrc": openrc, "down": down,
     "destroy": destroy, "image": image, "ssh": ssh, "enable": enable, "disable": disable, "describe": describe,
-    "seams": seams.show, "test": test,
+    "seams": seams.show, "test": test, "backup": make_backup, "restore": put_back, "secrets": rotate_secrets,
 }  # fmt: skip

@@ -20,6 +20,7 @@ from beastack.cli import commands, simulated
 from beastack.cli.tempest.selection import SETS as TEMPEST_SETS
 from beastack.freebsd.command import CommandError
 from beastack.site.api import CloudError
+from beastack.site.backup import BackupError
 from beastack.site.clients import ClientsError
 from beastack.site.data_services import DataServiceError
 from beastack.site.description import HOST_KINDS, HOST_ROLES, DescriptionError
@@ -39,7 +40,7 @@ from beastack.supervisor.client import SupervisorError, TaskFailed
 #: Errors whose text is made for the user: shown as one line, without a traceback.
 KNOWN = (
     SiteError, HostError, ReleaseError, EnvironmentFailed, StepError, StepFailed, DataServiceError, ClientsError,
-    GuestImageError,
+    GuestImageError, BackupError,
     ResourceError, CloudError, CommandError, WaitTimeout, TaskFailed, SupervisorError, ImageError,
 )  # fmt: skip
 
@@ -97,7 +98,18 @@ def parser() -> argparse.ArgumentParser:
     put.add_argument("--bios", action="store_true", help="it boots by BIOS, not UEFI")
     add("enable", "start the site when the machine boots")
     add("disable", "do not start the site when the machine boots")
-    add("describe", "print an annotated site.toml with every default")
+    backup = add("backup", "write the databases, images and keys of the running site to one file")
+    backup.add_argument("file", metavar="FILE", help="a new file; - for standard output")
+    backup.add_argument("--disks", action="store_true", help="the instances' disks too; no instance may run")
+    restore = add("restore", "put a backup back, onto a machine without a site or over one that is down; then: up")
+    restore.add_argument("file", metavar="FILE", help="what backup wrote; - for standard input")
+    restore.add_argument("--yes", action="store_true", help="do not ask")
+    secrets = add("secrets", "make all passwords and keys of the site anew, and put them to use")
+    secrets.add_subparsers(dest="action", required=True, metavar="rotate").add_parser(
+        "rotate", help="make all passwords and keys of the site anew, and put them to use"
+    )
+    describe = add("describe", "print an annotated site.toml with every default")
+    describe.add_argument("--mdoc", action="store_true", help="print site.toml(5), the manual page, instead")
     seams = add(
         "seams", "list every deviation from upstream's code, or check them against what is installed", json=True
     )

@@ -21,10 +21,10 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from beastack.cli import commands
-from beastack.site import clients, guest_image, operate, release, steps
+from beastack.site import backup, clients, guest_image, operate, release, steps
 from beastack.site.configuration import Site
 from beastack.site.description import Description
 from beastack.site.host import linux, machine_kind
@@ -34,7 +34,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 #: Debian packages whose programs the simulated host is lent; the switch's and others' the simulator brings itself.
 PACKAGES = ("python3-venv",)
-CONTROL_PACKAGES = ("mariadb-server-core", "mariadb-client-core", "rabbitmq-server")
+CONTROL_PACKAGES = ("mariadb-server-core", "mariadb-client", "rabbitmq-server")
 
 #: Where the simulator keeps hosts: hosts of several sites can be joined when they are kept together.
 STATE = "FREEBSD_SIM_STATE"
@@ -43,7 +43,7 @@ STATE = "FREEBSD_SIM_STATE"
 ENTERED = "BEASTACK_SIMULATED_HOST"
 
 #: Commands that run on this machine itself: they need no host that runs, or find their own way to it.
-OUTSIDE = ("describe", "test", "seams")
+OUTSIDE = ("describe", "test", "seams", "restore")
 
 #: What is reached from Linux, by its name in site.toml's [ports].
 FORWARDED = ("identity", "image", "placement", "network", "compute", "novnc", "serial")
@@ -66,10 +66,14 @@ class Simulator:
         """The host's name."""
         return self.layout.prefix
 
-    def run(self, *arguments: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
-        """Run freebsd-sim; its output goes where ours goes, unless ``quiet``."""
+    def run(
+        self, *arguments: str, quiet: bool = False, output: IO[bytes] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run freebsd-sim; its output goes where ours goes, unless ``quiet``, or into a file (``output``)."""
         command, environment = self._command(*arguments)
-        return subprocess.run(command, env=environment, text=True, capture_output=quiet)
+        if quiet:
+            return subprocess.run(command, env=environment, text=True, capture_output=True)
+        return subprocess.run(command, env=environment, text=True, stdout=output)
 
     def _command(self, *arguments: str) -> tuple[list[str], dict[str, str]]:
         return [str(PROJECT / "simulator" / "freebsd-sim"), *arguments], {**os.environ, STATE: str(self.state)}
@@ -148,13 +152,13 @@ class Simulator:
             raise operate.SiteError(_last_line(done.stderr).removeprefix("beastack: "))
         return done.stdout
 
-    def inside(self, argv: Sequence[str]) -> int:
-        """Run this command line inside and return its exit status."""
+    def inside(self, argv: Sequence[str], output: IO[bytes] | None = None) -> int:
+        """Run this command line inside and return its exit status; what it prints may go into a file."""
         command = [str(PROJECT / "beastack"), *argv]
         # An interrupt on the terminal reaches the inner command too, which knows what to make of it.
         before = signal.signal(signal.SIGINT, lambda number, frame: None)
         try:
-            return self.run("run", "--name", self.name, "--", *command).returncode
+            return self.run("run", "--name", self.name, "--", *command, output=output).returncode
         finally:
             signal.signal(signal.SIGINT, before)
 
@@ -216,14 +220,41 @@ def run(arguments: Namespace, argv: Sequence[str]) -> int:
         return _image(arguments, simulator)
     if arguments.verb == "ssh":
         return _ssh(arguments, simulator)
+    if arguments.verb == "backup" and arguments.file != "-":
+        return _back_up(arguments.file, simulator, inner)
     status = simulator.inside(inner)
     if arguments.verb == "up" and status == 0:
         _open(arguments, simulator)
+    if arguments.verb == "secrets" and status == 0 and simulator.layout.is_default:
+        clients.write(_site(arguments, simulator), simulator.clients_record)
     if arguments.verb == "down" and status == 0:
         simulator.run("stop", "--name", simulator.name, quiet=True)
     if arguments.verb == "destroy" and status == 0:
         _remove(arguments, simulator)
     return status
+
+
+class _InsideFailed(Exception):
+    """The command inside said why, and ended with ``status``."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(status)
+
+
+def _back_up(name: str, simulator: Simulator, argv: list[str]) -> int:
+    """Have the backup written to a file of this machine, where the host inside sees none of its directories."""
+    place = len(argv) - 1 - argv[::-1].index(name)
+    file = Path(name)
+    try:
+        with backup.new_file(file) as stream:
+            status = simulator.inside([*argv[:place], "-", *argv[place + 1 :]], stream)
+            if status != 0:
+                raise _InsideFailed(status)
+    except _InsideFailed as failed:
+        return failed.status
+    print(backup.describe(file))
+    return 0
 
 
 def _without_root(argv: Sequence[str]) -> list[str]:

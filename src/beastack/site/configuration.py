@@ -88,6 +88,11 @@ class Site:
         )
 
     @property
+    def cell_databases(self) -> dict[str, str]:
+        """The databases of Nova's cells, by their names."""
+        return {cell: self.database_url("nova", name) for cell, name in (("cell0", "nova_cell0"), ("cell1", "nova"))}
+
+    @property
     def transport_url(self) -> str:
         """Where RabbitMQ answers, with credentials."""
         url = self.description.messaging.url

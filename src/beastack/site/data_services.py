@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import pwd
 import shutil
@@ -194,6 +195,29 @@ def empty_databases(site: Site, owner: str) -> None:
         raise DataServiceError(f"the database server refused to empty {owner}'s databases: {error}") from error
 
 
+def set_cells(site: Site) -> None:
+    """Write into Nova's table of cells where each cell's database and the message broker are, with credentials.
+
+    :raises DataServiceError: the server refused
+    """
+    cells = "UPDATE nova_api.cell_mappings SET"
+    statements = [
+        f"{cells} database_connection = {_literal(url)} WHERE name = '{cell}';"
+        for cell, url in site.cell_databases.items()
+    ]
+    statements.append(f"{cells} transport_url = {_literal(site.transport_url)} WHERE name = 'cell1';")
+    try:
+        sql(site, "\n".join(statements))
+    except CommandError as error:
+        raise DataServiceError(f"the database server refused to set Nova's cells: {error}") from error
+
+
+def _literal(text: str) -> str:
+    """Return a text as SQL takes it."""
+    escaped = text.replace("\\", "\\\\").replace("'", "''")
+    return f"'{escaped}'"
+
+
 # RabbitMQ
 
 
@@ -245,6 +269,19 @@ def rabbitmq_services(site: Site, programs: Programs) -> list[Service]:
             log=str(site.layout.log("rabbitmq")), tier=DATA, stop_timeout=30.0,
         ),
     ]  # fmt: skip
+
+
+def forget_other_broker(site: Site) -> None:
+    """Remove what a broker with another password has kept, before ours starts: it makes its user only when it is new.
+
+    Nothing is lost by it: no message outlives its reader.
+    """
+    data = site.layout.data("rabbitmq")
+    made_for = data / "made-for"
+    ours = hashlib.sha256(site.secrets["messaging"].encode()).hexdigest()
+    if not made_for.exists() or made_for.read_text() != ours:
+        shutil.rmtree(data / "mnesia", ignore_errors=True)
+        made_for.write_text(ours)
 
 
 def messaging_answers(site: Site) -> tuple[bool, str]:

@@ -1014,6 +1014,32 @@ def _unquoted(token: _Token) -> str:
 # ---------------------------------------------------------------- explaining
 
 
+@dataclass(frozen=True)
+class Key:
+    """A key as it is explained: ``default`` is TOML, or the word none."""
+
+    name: str
+    about: str
+    unit: str
+    accepts: str
+    default: str
+    toml: str
+
+
+def tables() -> list[tuple[str, list[Key]]]:
+    """Return all tables with their keys, in their order."""
+    found = []
+    for name, table in _TABLES.items():
+        defaults = table()
+        keys = []
+        for key, rule in _rules(table).items():
+            default = getattr(defaults, key)
+            shown = "none" if default in (None, ()) else _toml(default)
+            keys.append(Key(key, rule.about, rule.unit, rule.kind.allowed, shown, _toml(default)))
+        found.append((name, keys))
+    return found
+
+
 def explain() -> str:
     """An annotated site.toml with every key: meaning, unit, what it accepts, default.
 
@@ -1022,18 +1048,15 @@ def explain() -> str:
     ``site.port_offset``.  Removing the single # in front of any key keeps its default.
     """
     parts = ["# A site's description. Everything is optional; each key shows its default.\n"]
-    for name, table in _TABLES.items():
+    for name, keys in tables():
         parts.append(f"\n[{name}]\n\n")
-        defaults = table()
-        for key, rule in _rules(table).items():
-            default = getattr(defaults, key)
-            unit = f"Unit: {rule.unit}. " if rule.unit else ""
-            shown = "none" if default in (None, ()) else _toml(default)
-            facts = f"{unit}Accepts: {rule.kind.allowed}. Default: {shown}."
-            for sentence in (rule.about, facts):
+        for key in keys:
+            unit = f"Unit: {key.unit}. " if key.unit else ""
+            facts = f"{unit}Accepts: {key.accepts}. Default: {key.default}."
+            for sentence in (key.about, facts):
                 wrapped = textwrap.wrap(sentence, width=98, break_long_words=False, break_on_hyphens=False)
                 parts.extend(f"# {line}\n" for line in wrapped)
-            parts.append(f"#{key} = {_toml(default)}\n\n")
+            parts.append(f"#{key.name} = {key.toml}\n\n")
     return "".join(parts).rstrip("\n") + "\n"
 
 

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import beastack
 from beastack.freebsd.command import CommandError, find_program, hold_in_commands, release_in_commands, run
-from beastack.site import clients, code, records, release, services
+from beastack.site import clients, code, records, release, restore, rotate, services
 from beastack.site import host as hosts
 from beastack.site.configuration import Site
 from beastack.site.description import Description, load_description
@@ -37,7 +37,7 @@ DISK_AGAIN = 1 << 30
 
 
 #: What may stand in a state directory that holds no site yet.
-OWN_BEFORE_MARKER = ("site.toml", "lock", ".site.json.new")
+OWN_BEFORE_MARKER = ("site.toml", "lock", ".site.json.new", "restore.part")
 
 
 class SiteError(Exception):
@@ -145,8 +145,10 @@ def check_directory(layout: Layout) -> None:
 def make_site(layout: Layout, description: Description) -> Site:
     """Return the site, making its directory, marker and secrets if they are not there.
 
-    :raises SiteError: the directory holds something else
+    :raises SiteError: the directory holds something else, or half of a backup
     """
+    if restore.is_cut_short(layout):
+        raise SiteError("a restore of this site was cut short: run it again (beastack restore FILE)")
     if layout.marker.exists():
         return open_site(layout, description)
     check_directory(layout)
@@ -294,6 +296,8 @@ def state_digest(site: Site) -> str:
 def is_up(site: Site) -> bool:
     """Return whether the cloud runs as described and its APIs answer: then ``up`` has nothing to do."""
     marker = site.layout.run() / "up.json"
+    if rotate.is_pending(site.layout) or restore.is_staged(site.layout):
+        return False
     try:
         if json.loads(marker.read_text())["state"] != state_digest(site):
             return False
@@ -335,17 +339,29 @@ def bring_up(site: Site, plan: list[Step], reporter: Reporter) -> Outcome:
     """
     began = time.monotonic()
     forget_earlier_boot(site.layout, site.description.host.kind)
+    if restore.is_waiting(site.layout):
+        check_down(site.layout)
     steps = Steps(site)
+    if rotate.is_pending(site.layout):
+        rotate.prepare(site, steps.supervisor)
     applied = carry_out(plan, steps.actions(), reporter)
     here = [parent.name for parent in services.parents(site) if parent.name in services.PASSING_PARENTS]
     steps.supervisor.ask("retire", names=here)
     marker = site.layout.run() / "up.json"
     marker.write_text(json.dumps({"state": state_digest(site)}))
     marker.chmod(0o600)
+    rotate.finish(site.layout)
+    restore.finish(site.layout)
     return Outcome(applied, time.monotonic() - began)
 
 
 # down and destroy
+
+
+def check_down(layout: Layout) -> None:
+    """Check that nothing of a site runs. Raises SiteError."""
+    if Client(layout.root).running() or _own_processes(layout, hosts.module(hosts.machine_kind())):
+        raise SiteError(f"the site at {layout.root} runs: take it down first (beastack down)")
 
 
 def bring_down(site: Site, say: Any) -> None:

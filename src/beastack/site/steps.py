@@ -15,7 +15,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from beastack.freebsd.command import CommandError, run
-from beastack.site import clients, code, configuration, data_services, guest_image, release, resources, services
+from beastack.site import (
+    clients,
+    code,
+    configuration,
+    data_services,
+    guest_image,
+    release,
+    resources,
+    restore,
+    services,
+)
 from beastack.site import host as hosts
 from beastack.site.api import Cloud
 from beastack.site.configuration import Site
@@ -204,6 +214,7 @@ class Steps:
                                 (layout.root / "cache", 0o700)):  # fmt: skip
             directory.mkdir(exist_ok=True)
             directory.chmod(mode)
+        restore.put_in_place(self.site, progress)
         code.install(layout)
         for unit in services.units(self.site.description):
             owner = None if unit.root else layout.user(unit.name)
@@ -265,7 +276,7 @@ class Steps:
                    layout.user("rabbitmq"))  # fmt: skip
         self._file(layout.etc("rabbitmq") / "enabled_plugins", "[].\n", layout.user("rabbitmq"))
         cookie = layout.data("rabbitmq") / ".erlang.cookie"
-        if not cookie.exists():
+        if not cookie.exists() or cookie.read_text() != self.site.secrets["erlang-cookie"]:
             self._file(cookie, self.site.secrets["erlang-cookie"], layout.user("rabbitmq"), 0o400, own=True)
 
     def _directory(self, path: Path, owner: str | None, group: str | None, mode: int) -> None:
@@ -390,6 +401,7 @@ class Steps:
 
     def make_databases(self, progress: Progress) -> None:
         data_services.ensure_databases(self.site)
+        restore.load_databases(self.site, progress)
 
     def is_messaging_up(self) -> bool:
         private = self.site.description.messaging.url is None
@@ -402,6 +414,8 @@ class Steps:
             raise StepError(
                 f"the messaging server at {url} cannot be used: {seen} (correct messaging.url in site.toml)"
             )
+        if not self.all_running("rabbitmq"):
+            data_services.forget_other_broker(self.site)
         self.start("epmd", "rabbitmq")
         self.await_answer("rabbitmq", lambda: data_services.messaging_answers(self.site), "RabbitMQ to answer", 120)
 
@@ -427,7 +441,16 @@ class Steps:
 
     def is_schema_done(self, name: str) -> Callable[[], bool]:
         marker = self.layout.data("schema") / name
-        return lambda: marker.exists() and marker.read_text() == release.digest()
+        return lambda: marker.exists() and marker.read_text() == self.schema_version(name)
+
+    def schema_version(self, name: str) -> str:
+        """Return a short hash of the release, and of what else stands in a database that is not its users' own."""
+        inside = {
+            "databases": [self.site.secrets[f"db-{owner}"] for owner in configuration.DATABASES],
+            "keystone": [self.site.secrets["admin"]],
+            "nova": [self.site.transport_url, *self.site.cell_databases.values()],
+        }
+        return hashlib.sha256("\n".join([release.digest(), *inside.get(name, [])]).encode()).hexdigest()[:16]
 
     def schema(self, name: str, work: Callable[[Progress], None]) -> Callable[[Progress], None]:
         """Return an action that does the work, then notes for which release it was done."""
@@ -443,7 +466,7 @@ class Steps:
                     data_services.empty_databases(self.site, name)
             begun.touch()
             work(progress)
-            marker.write_text(release.digest())
+            marker.write_text(self.schema_version(name))
             begun.unlink(missing_ok=True)
 
         return apply
@@ -482,6 +505,8 @@ class Steps:
 
     def set_up_placement(self, progress: Progress) -> None:
         self.task("placement-db-sync", "placement", "placement.cmd.manage:main", "db", "sync")
+        self.task("placement-online-migrations", "placement", "placement.cmd.manage:main", "db",
+                  "online_data_migrations")  # fmt: skip
 
     def set_up_nova(self, progress: Progress) -> None:
         manage = "nova.cmd.manage:main"
@@ -491,6 +516,10 @@ class Steps:
         self.task("nova-db-sync", "nova-conductor", manage, "db", "sync")
         if not self._has_cell():
             self.task("nova-create-cell", "nova-conductor", manage, "cell_v2", "create_cell", "--name", "cell1")
+        # They hold passwords, which upstream's command would take from its command line.
+        data_services.set_cells(self.site)
+        progress("online migrations")
+        self.task("nova-online-migrations", "nova-conductor", manage, "db", "online_data_migrations")
 
     def _has_cell(self) -> bool:
         listing = data_services.sql(self.site, "SELECT COUNT(*) FROM nova_api.cell_mappings WHERE name = 'cell1';")

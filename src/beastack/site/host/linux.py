@@ -26,7 +26,7 @@ Progress = Callable[[str], None]
 #: Debian packages that a site needs (bookworm and trixie), beside python3 itself.
 PACKAGES = (
     "python3-venv",
-    "mariadb-server-core", "mariadb-client-core", "rabbitmq-server",
+    "mariadb-server-core", "mariadb-client", "rabbitmq-server",
     "openvswitch-switch", "openvswitch-common",
     "libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-clients", "python3-libvirt",
     "qemu-system-x86", "qemu-utils", "ovmf", "genisoimage",
