@@ -132,6 +132,27 @@ def test_what_was_not_finished_is_begun_anew(tmp_path: Path, on_freebsd: OnFreeB
     on_freebsd(body, *SEAMS)
 
 
+def test_volumes_of_images_go_with_the_cache_unless_disks_depend_on_them(tmp_path: Path, on_freebsd: OnFreeBSD) -> None:
+    def body() -> None:
+        from beastack.freebsd.errors import DatasetBusy
+
+        _, volumes, backend = prepare(tmp_path)
+        for name in ("cached", "used", "dropped"):
+            volumes.create_volume(f"base/{name}", 1 << 20)
+        destroy = volumes.destroy_volume
+
+        def refuse(name: str) -> None:
+            if name == "base/used":
+                raise DatasetBusy(["zfs", "destroy"], 1, "", "filesystem has dependent clones")
+            destroy(name)
+
+        volumes.destroy_volume = refuse
+        backend.remove_unused_bases(lambda name: name == "cached")
+        assert set(volumes.sizes) == {f"{POOL}/base/cached", f"{POOL}/base/used"}
+
+    on_freebsd(body, *SEAMS)
+
+
 def test_files_grow_and_never_shrink(tmp_path: Path, on_freebsd: OnFreeBSD) -> None:
     def body() -> None:
         driver = make_driver(tmp_path)
@@ -150,6 +171,27 @@ def test_files_grow_and_never_shrink(tmp_path: Path, on_freebsd: OnFreeBSD) -> N
 
         with pytest.raises(exception.FlavorDiskSmallerThanImage):
             driver.image_backend.by_name(instance, "disk.b").cache(lambda **named: None, "f00d", size=512, image_id="i")
+
+    on_freebsd(body, *SEAMS)
+
+
+def test_an_ephemeral_disk_is_a_fat_file_system(tmp_path: Path, on_freebsd: OnFreeBSD) -> None:
+    def body() -> None:
+        driver = make_driver(tmp_path)
+        from beastack.freebsd import command
+
+        ran: list[list[str]] = []
+        command.run = lambda argv, **named: ran.append(list(argv))
+        made: list[tuple[Any, ...]] = []
+        from beastack.port.nova.bhyve import disks
+
+        disks.libvirt_utils.create_image = lambda *arguments, **named: made.append(arguments)
+        driver._create_ephemeral("/i/disk.local", 5, "ephemeral0", "linux", safe=True)
+        driver._create_ephemeral("/dev/zvol/t/disk.local", 5, "ephemeral0", None, True)
+        assert made == [("/i/disk.local", "raw", "5G")]
+        assert [words[:3] for words in ran] == [["newfs_msdos", "-L", "ephemeral0"]] * 2
+        assert [words[3] for words in ran] == ["/i/disk.local", "/dev/zvol/t/disk.local"]
+        assert [name for name in ("vfat", "ext4", "xfs") if driver.is_supported_fs_format(name)] == ["vfat"]
 
     on_freebsd(body, *SEAMS)
 

@@ -298,6 +298,10 @@ GUESTS: dict[str, dict[str, Any]] = {
     "no-screen": {"options": {"vnc__enabled": False}},
     "config-drive": {"config_drive": "True"},
     "no-network": {"ports": 0},
+    "volumes": {
+        "flavor": {"ephemeral_gb": 5, "swap": 512}, "config_drive": "True",
+        "options": {"libvirt__images_type": "default", "bhyve__zfs_dataset": "tank/instances"},
+    },
 }  # fmt: skip
 
 GOLDEN = Path(__file__).with_name("golden") / "bhyve"

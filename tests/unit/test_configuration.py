@@ -11,7 +11,7 @@ import pytest
 from beastack.site import configuration, secrets
 from beastack.site import description as descriptions
 from beastack.site.configuration import FILES, Facts, Site, merge, render, render_service
-from beastack.site.description import Compute, Database, Description, Logs, Messaging, Network
+from beastack.site.description import Compute, Database, Description, Hosts, Logs, Messaging, Network
 from beastack.site.layout import Layout
 from beastack.site.services import UNITS
 
@@ -238,6 +238,15 @@ def test_log_levels(level: str, debug: str, levels: bool) -> None:
 def test_emulated_and_hardware_guests(virt_type: str, cpu_mode: str) -> None:
     libvirt = read(make_site(Description(host=LINUX, compute=Compute(virt_type=virt_type))), "nova-compute")["libvirt"]
     assert (libvirt["virt_type"], libvirt["cpu_mode"]) == (virt_type, cpu_mode)
+
+
+def test_guests_disks_on_freebsd_are_files_or_volumes() -> None:
+    host = Hosts(kind="freebsd")
+    files = read(make_site(Description(host=host)), "nova-compute")
+    assert (files["libvirt"]["images_type"], "zfs_dataset" in files["bhyve"]) == ("raw", False)
+    described = Description(host=host, compute=Compute(zfs_dataset="tank/instances"))
+    volumes = read(make_site(described), "nova-compute")
+    assert (volumes["libvirt"]["images_type"], volumes["bhyve"]["zfs_dataset"]) == ("default", "tank/instances")
 
 
 def test_the_network_is_as_described() -> None:

@@ -262,6 +262,17 @@ def test_absurd_files_are_refused_in_one_line(tmp_path: Path) -> None:
         ("compute.cpu_allocation_ratio", "nan", "must be from 0.1 to 256, not nan"),
         ("compute.cpu_allocation_ratio", "true", "must be a number, not a boolean"),
         ("compute.virt_type", '"KVM"', 'must be one of qemu, kvm, not "KVM"; did you mean kvm?'),
+        ("compute.zfs_dataset", '"zroot"', "must be the name of a ZFS dataset below a pool, as in zroot/instances,"),
+        (
+            "compute.zfs_dataset",
+            '"zroot/a b"',
+            "must be the name of a ZFS dataset below a pool, as in zroot/instances,",
+        ),
+        (
+            "compute.zfs_dataset",
+            '"zroot/a@b"',
+            "must be the name of a ZFS dataset below a pool, as in zroot/instances,",
+        ),
         ("host.kind", '"freebsb"', 'must be one of freebsd, linux, not "freebsb"; did you mean freebsd?'),
         ("network.mtu", "1279", "must be from 1280 to 9216, not 1279"),
         ("network.local_ip", '"0.0.0.0"', "must be one particular address, not 0.0.0.0"),

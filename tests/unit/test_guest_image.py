@@ -216,7 +216,7 @@ def test_damaged_or_old_image_is_built_again(tmp_path: Path, monkeypatch: pytest
         target.write_bytes(b"dis")
     elif damage == "sidecar":
         target.with_name("guest.raw.json").write_text("[")
-    monkeypatch.setattr(guest_image, "_build", lambda image, directory, progress: image.write_bytes(b"new"))
+    monkeypatch.setattr(guest_image, "_build", lambda image, directory, kernel, progress: image.write_bytes(b"new"))
     image = build_guest_image(target, tmp_path / "work")
     assert target.read_bytes() == b"new"
     assert image.size == len(b"new")
@@ -226,7 +226,7 @@ def test_damaged_or_old_image_is_built_again(tmp_path: Path, monkeypatch: pytest
 
 
 def test_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def half_built(image: Path, directory: Path, progress: object) -> None:
+    def half_built(image: Path, directory: Path, kernel: object, progress: object) -> None:
         image.write_bytes(b"half")
         (directory / "initramfs").write_bytes(b"half")
         fail_to_build()

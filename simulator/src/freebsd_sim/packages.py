@@ -15,6 +15,8 @@ RUNTIME_PACKAGES = {
     "iputils-ping": "/usr/bin/ping",
     "qemu-system-x86": "/usr/bin/qemu-system-x86_64",
     "qemu-utils": "/usr/bin/qemu-img",
+    "genisoimage": "/usr/bin/mkisofs",
+    "dosfstools": "/usr/sbin/mkfs.vfat",
     "ovmf": "/usr/share/OVMF/OVMF_CODE.fd",
     "openvswitch-switch": "/usr/sbin/ovs-vswitchd",
     "dnsmasq-base": "/usr/sbin/dnsmasq",

@@ -42,8 +42,8 @@ SHARED_PROGRAMS = {
 # Programs that FreeBSD gets from packages. Those marked need /proc and so run through .sim/bin/native.
 PACKAGE_PROGRAMS = {
     "usr/local/bin": (
-        "bash curl git haproxy iperf3 jq mariadb mariadb-admin mariadb-dump mysql ovs-appctl! ovs-ofctl"
-        " ovs-vsctl ovsdb-client ovsdb-tool"
+        "bash curl git haproxy iperf3 jq mariadb mariadb-admin mariadb-dump mkisofs mysql ovs-appctl!"
+        " ovs-ofctl ovs-vsctl ovsdb-client ovsdb-tool"
         " perl python3.11 python3.12 python3.13 qemu-img socat wget xorriso xorrisofs"
     ),
     "usr/local/sbin": ("dnsmasq! haproxy rabbitmq-server rabbitmqctl radvd! ovs-vswitchd! ovsdb-server! tcpdump!"),

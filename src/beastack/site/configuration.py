@@ -422,6 +422,7 @@ def nova_compute(site: Site) -> Sections:
 
 
 def _bhyve_compute(site: Site) -> Sections:
+    dataset = site.description.compute.zfs_dataset
     return merge(
         {
             "DEFAULT": {
@@ -433,10 +434,16 @@ def _bhyve_compute(site: Site) -> Sections:
             "libvirt": {
                 "virt_type": "bhyve",
                 "connection_uri": f"bhyve+unix:///system?socket={quote(site.libvirt_socket)}",
-                "images_type": "raw",
+                # The back end "default" is the driver's own, of ZFS volumes.
+                "images_type": "default" if dataset else "raw",
+                # Of a disk's zeros nothing is stored.
+                "snapshot_image_format": "qcow2",
                 "inject_partition": -2,
             },
-            "bhyve": {"console_directory": site.layout.data("console")},
+            "bhyve": {
+                "console_directory": site.layout.data("console"),
+                **({"zfs_dataset": dataset} if dataset else {}),
+            },
             # The group is named after the plugin.
             "os_vif_ovs_freebsd": {"ovsdb_connection": site.ovsdb, "ovs_vsctl_timeout": 30},
         },

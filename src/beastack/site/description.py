@@ -198,6 +198,18 @@ def _interface_name() -> _Kind:
     return _text(allowed, check)
 
 
+def _dataset_name() -> _Kind:
+    allowed = "the name of a ZFS dataset below a pool, as in zroot/instances"
+
+    def check(value: str) -> str:
+        part = r"[A-Za-z0-9][A-Za-z0-9_.:-]*"
+        if len(value) > 100 or not re.fullmatch(rf"[A-Za-z][A-Za-z0-9_.:-]*(?:/{part})+", value):
+            raise ValueError(f"must be {allowed}, not {_shown(value)}")
+        return value
+
+    return _text(allowed, check)
+
+
 def _ip(allowed: str) -> _Kind:
     def check(value: str) -> str:
         try:
@@ -588,6 +600,12 @@ class Compute:
         1.0, _number(0.1, 256), "Memory handed out for each byte of the host's.", unit="ratio"
     )
     reserved_memory_mb: int = _key(512, _integer(0, 16777216), "Memory kept for the host and the services.", unit="MiB")
+    zfs_dataset: str | None = _key(
+        None,
+        _optional(_dataset_name()),
+        "ZFS dataset that `up` makes for instances' disks, on FreeBSD: volumes, cloned from their images."
+        " None: disks are files. To be decided before there are instances.",
+    )
 
 
 @dataclass(frozen=True)

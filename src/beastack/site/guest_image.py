@@ -7,9 +7,10 @@ the systemd stub with the kernel, its command line and an initramfs as PE
 sections (systemd-stub(7)). The guest never mounts a root file system.
 
 The kernel is Debian's cloud kernel. It has virtio drivers but no AHCI, so a
-config drive is seen on a virtio disk or a virtio-scsi CD-ROM only. Kernel,
-BusyBox and stub come from packages that are unpacked and not installed, because busybox-static would
-replace the host's busybox. Dropbear must be installed: its shared libraries
+config drive is seen on a virtio disk or a virtio-scsi CD-ROM only; an image
+with the larger generic kernel knows AHCI and e1000, too. Kernel, BusyBox and
+stub come from packages that are unpacked and not installed, because
+busybox-static would replace the host's busybox. Dropbear must be installed: its shared libraries
 come from several packages, and ldd(1) only finds those on the host.
 """
 
@@ -29,8 +30,6 @@ from pathlib import Path
 from beastack.freebsd.command import CommandError, find_program, run
 
 RECIPE_VERSION = 1
-#: The metapackage that depends on the newest cloud kernel.
-KERNEL_PACKAGE = "linux-image-cloud-amd64"
 UNPACKED_PACKAGES = ("busybox-static", "systemd-boot-efi")
 #: Programs used from the host, each with the package that has it.
 HOST_PROGRAMS = {
@@ -53,8 +52,7 @@ KERNEL_COMMAND_LINE = (
     "nokaslr cryptomgr.notests=1"
 )  # fmt: skip
 
-#: Modules that are always loaded, and those for an ISO 9660 config drive.
-MODULES = ("virtio_pci", "virtio_net", "virtio_blk", "virtio_rng", "virtio_scsi", "sr_mod", "button", "evdev")
+#: Modules for an ISO 9660 config drive.
 DRIVE_MODULES = ("isofs",)
 
 MIB = 1024 * 1024
@@ -81,6 +79,21 @@ GROUP = f"root:*:0:\ntty:*:5:\nbeastack:*:{USER_ID}:\n"
 
 class GuestImageError(Exception):
     """The guest image could not be built; the text says why, in one line."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel: the metapackage that depends on its newest release, and the modules that are always loaded."""
+
+    package: str
+    modules: tuple[str, ...]
+
+
+CLOUD = Kernel(
+    "linux-image-cloud-amd64",
+    ("virtio_pci", "virtio_net", "virtio_blk", "virtio_rng", "virtio_scsi", "sr_mod", "button", "evdev"),
+)
+GENERIC = Kernel("linux-image-amd64", (*CLOUD.modules, "ahci", "sd_mod", "e1000"))
 
 
 @dataclass(frozen=True)
@@ -112,7 +125,9 @@ def required_packages() -> tuple[str, ...]:
     return tuple(sorted(set(HOST_PROGRAMS.values())))
 
 
-def build_guest_image(target: Path, work: Path, *, progress: Callable[[str], None] = lambda text: None) -> GuestImage:
+def build_guest_image(
+    target: Path, work: Path, *, kernel: Kernel = CLOUD, progress: Callable[[str], None] = lambda text: None
+) -> GuestImage:
     """Build the guest image at ``target``, or return it when it is there already.
 
     An existing image is kept when the file beside it (``<target>.json``) names
@@ -126,7 +141,7 @@ def build_guest_image(target: Path, work: Path, *, progress: Callable[[str], Non
     :param progress: called with one line before each step
     :raises GuestImageError: a package or program is missing, or a step failed
     """
-    recipe = recipe_hash()
+    recipe = recipe_hash(kernel)
     existing = _existing_image(target, recipe)
     if existing is not None:
         return existing
@@ -138,7 +153,7 @@ def build_guest_image(target: Path, work: Path, *, progress: Callable[[str], Non
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         target.parent.mkdir(parents=True, exist_ok=True)
-        _build(partial, directory, progress)
+        _build(partial, directory, kernel, progress)
         image = GuestImage(target, partial.stat().st_size, _file_hash(partial))
         record = {"recipe": recipe, **asdict(image), "path": target.name}
         partial_sidecar.write_text(json.dumps(record) + "\n")
@@ -154,11 +169,11 @@ def build_guest_image(target: Path, work: Path, *, progress: Callable[[str], Non
     return image
 
 
-def recipe_hash() -> str:
+def recipe_hash(kernel: Kernel = CLOUD) -> str:
     """Return a hash of all that this project decides about the image."""
     digest = hashlib.sha256()
-    packages = (RECIPE_VERSION, KERNEL_PACKAGE, UNPACKED_PACKAGES, KERNEL_COMMAND_LINE)
-    content = (MODULES, DRIVE_MODULES, DIRECTORIES, PASSWD, GROUP)
+    packages = (RECIPE_VERSION, kernel.package, UNPACKED_PACKAGES, KERNEL_COMMAND_LINE)
+    content = (kernel.modules, DRIVE_MODULES, DIRECTORIES, PASSWD, GROUP)
     digest.update(repr((packages, content)).encode())
     for path in guest_files():
         digest.update(f"{path.name}\n".encode() + path.read_bytes())
@@ -265,15 +280,15 @@ def image_size(kernel_image_size: int) -> int:
     return size
 
 
-def _build(image: Path, directory: Path, progress: Callable[[str], None]) -> None:
+def _build(image: Path, directory: Path, kernel: Kernel, progress: Callable[[str], None]) -> None:
     """Build the disk image in ``image``, with temporary files in ``directory``."""
     _check_host()
     progress("guest image: fetching packages")
-    unpacked = _fetch_packages(directory)
+    unpacked = _fetch_packages(directory, kernel.package)
 
     progress("guest image: collecting the initramfs")
     initramfs = directory / "initramfs"
-    archive = cpio_archive(_initramfs_entries(unpacked))
+    archive = cpio_archive(_initramfs_entries(unpacked, kernel.modules))
     # Uncompressed and zstd were no faster to boot under emulation.
     initramfs.write_bytes(gzip.compress(archive, compresslevel=9, mtime=0))
 
@@ -288,12 +303,12 @@ def _check_host() -> None:
             raise GuestImageError(f"the program {program} is not installed: install the package {package}")
 
 
-def _fetch_packages(directory: Path) -> Path:
+def _fetch_packages(directory: Path, kernel: str) -> Path:
     """Download the packages that are not installed and unpack them into one tree."""
-    shown = run(["apt-cache", "show", "--no-all-versions", KERNEL_PACKAGE], ok=(0, 100)).stdout
+    shown = run(["apt-cache", "show", "--no-all-versions", kernel], ok=(0, 100)).stdout
     found = re.search(r"^Depends: (linux-image-[^ ,]+)", shown, re.MULTILINE)
     if found is None:
-        raise GuestImageError(f"apt knows no package {KERNEL_PACKAGE}: run apt-get update")
+        raise GuestImageError(f"apt knows no package {kernel}: run apt-get update")
     # apt's own user cannot write to the work directory.
     download = ["apt-get", "-o", "APT::Sandbox::User=root", "download", found.group(1), *UNPACKED_PACKAGES]
     run(download, timeout=600, cwd=directory)
@@ -310,7 +325,7 @@ def _only_file(directory: Path, pattern: str) -> Path:
     return found[0]
 
 
-def _initramfs_entries(unpacked: Path) -> list[Entry]:
+def _initramfs_entries(unpacked: Path, modules: Sequence[str]) -> list[Entry]:
     """Collect the guest's whole file system."""
     entries = [_directory(name) for name in DIRECTORIES]
     entries += [_directory("root", 0o700), _directory("root/.ssh", 0o700), _directory("tmp", 0o1777)]
@@ -322,7 +337,7 @@ def _initramfs_entries(unpacked: Path) -> list[Entry]:
     entries += _guest_entries()
     entries += _busybox_entries(_only_file(unpacked, "**/bin/busybox"))
     entries += _dropbear_entries()
-    entries += _module_entries(unpacked)
+    entries += _module_entries(unpacked, modules)
     return entries
 
 
@@ -353,7 +368,7 @@ def _dropbear_entries() -> list[Entry]:
     return entries
 
 
-def _module_entries(unpacked: Path) -> list[Entry]:
+def _module_entries(unpacked: Path, modules: Sequence[str]) -> list[Entry]:
     """The kernel modules, and the lists that say in which order to load them."""
     found = {module_name(path.name.partition(".ko")[0]): path for path in unpacked.glob("**/*.ko*")}
     needs = {name: module_needs(_module(path)) for name, path in found.items()}
@@ -362,7 +377,7 @@ def _module_entries(unpacked: Path) -> list[Entry]:
         for listing in unpacked.glob("**/modules.builtin")
         for line in listing.read_text().split()
     }
-    always = module_order([name for name in MODULES if name not in built_in], needs)
+    always = module_order([name for name in modules if name not in built_in], needs)
     wanted = [name for name in DRIVE_MODULES if name not in built_in]
     drive = [name for name in module_order(wanted, needs) if name not in always]
     entries = [_file(f"lib/modules/{name}.ko", _module(found[name])) for name in always + drive]

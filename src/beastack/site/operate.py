@@ -23,6 +23,7 @@ from beastack.site import host as hosts
 from beastack.site.configuration import Site
 from beastack.site.description import Description, load_description
 from beastack.site.execute import Reporter, carry_out
+from beastack.site.host import freebsd_volumes
 from beastack.site.layout import FORMAT, Layout
 from beastack.site.plan import Found, Step
 from beastack.site.secrets import load_or_make
@@ -92,6 +93,8 @@ def check_kind(description: Description) -> None:
     host, control = description.host, description.control
     if host.kind == "linux" and host.role not in ("all", "control"):
         raise SiteError(f"a Linux host does all or the control role, not {host.role}: choose another host.role")
+    if host.kind == "linux" and description.compute.zfs_dataset is not None:
+        raise SiteError("compute.zfs_dataset is for FreeBSD hosts: leave it out")
     if not host.has_control:
         missing = [
             key
@@ -444,6 +447,9 @@ def _undo(record: records.Record) -> str:
     if record.kind == "user":
         hosts.module(hosts.machine_kind()).remove_user(record.name)
         return f"removed the user {record.name}"
+    if record.kind == freebsd_volumes.KIND:
+        freebsd_volumes.remove(record.name)
+        return f"removed the dataset {record.name}"
     if record.kind == "packages":
         hosts.module("linux" if record.name == "debian" else "freebsd").remove_packages(record.detail.split())
         return "removed the packages that up installed"

@@ -31,7 +31,7 @@ from beastack.site.api import Cloud
 from beastack.site.configuration import Site
 from beastack.site.description import Description
 from beastack.site.execute import Action
-from beastack.site.host import freebsd, linux_hypervisor
+from beastack.site.host import freebsd, freebsd_volumes, linux_hypervisor
 from beastack.site.layout import Layout
 from beastack.site.wait import wait_until
 from beastack.supervisor.client import Client
@@ -118,7 +118,10 @@ class Steps:
             "preload": Action(self.is_preloaded, self.preload, verify=False),
             "switch": Action(lambda: False, self.start_switch, verify=False),
             "hypervisor": Action(
-                lambda: self.all_running(*self.hypervisor_services()) and self.hypervisor.answers(self.site)[0],
+                lambda: (
+                    self.all_running(*self.hypervisor_services()) and self.hypervisor.answers(self.site)[0]
+                    and freebsd_volumes.is_prepared(self.site)
+                ),
                 self.start_hypervisor,
             ),
             "database": Action(self.is_database_up, self.start_database),

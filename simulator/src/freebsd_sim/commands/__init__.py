@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "/sbin/kldstat": "kldstat",
     "/sbin/kldunload": "kldunload",
     "/sbin/mount": "mount",
+    "/sbin/newfs_msdos": "newfs_msdos",
     "/sbin/ping": "ping",
     "/sbin/ping6": "ping6",
     "/sbin/route": "route",

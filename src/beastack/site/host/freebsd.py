@@ -40,6 +40,7 @@ GUEST_PACKAGES = {
     "libvirt": "/usr/local/sbin/libvirtd",
     "edk2-bhyve": "/usr/local/share/uefi-firmware/BHYVE_UEFI.fd",
     "qemu-tools": "/usr/local/bin/qemu-img",
+    "cdrtools": "/usr/local/bin/mkisofs",
 }
 PACKAGES = {**CONTROL_PACKAGES, **NETWORK_PACKAGES, **GUEST_PACKAGES}
 ERLANG_PROGRAMS = Path("/usr/local/lib")

@@ -13,11 +13,11 @@ import os
 import uuid
 from pathlib import Path
 
-from beastack.freebsd import kld, process, sysctl
+from beastack.freebsd import kld, process, sysctl, zfs
 from beastack.freebsd.command import SEARCH_PATH, CommandError, run
 from beastack.site import records
 from beastack.site.configuration import Site
-from beastack.site.host import HostError
+from beastack.site.host import HostError, freebsd_volumes
 from beastack.site.records import Record
 from beastack.site.services import HYPERVISOR
 from beastack.site.wait import WaitTimeout, wait_until
@@ -72,7 +72,7 @@ def group_of(site: Site) -> str:
 def prepare(site: Site) -> None:
     """Load the modules, and write libvirtd's configuration and the hook.
 
-    :raises HostError: a module cannot be loaded, or another libvirtd runs
+    :raises HostError: a module cannot be loaded, another libvirtd runs, or there is no dataset for disks
     """
     foreign = foreign_libvirtd(site)
     if foreign is not None:
@@ -85,6 +85,7 @@ def prepare(site: Site) -> None:
             raise HostError(f"the kernel module {name} cannot be loaded: {error}") from error
     if sysctl.read_integer(UP_ON_OPEN) != 1:
         sysctl.write_value(UP_ON_OPEN, 1)
+    freebsd_volumes.prepare(site)
     for directory, mode in ((site.layout.etc("libvirt"), 0o755), (site.layout.run("libvirt"), 0o2750)):
         directory.mkdir(parents=True, exist_ok=True)
         os.chown(directory, 0, grp.getgrnam(group_of(site)).gr_gid)
@@ -193,8 +194,10 @@ def forget_guests(site: Site) -> None:
 
     They are in directories of libvirt's own, so a guest is known by its disks.
     """
-    disks = f"{site.layout.data('nova')}/instances/"
+    dataset = site.description.compute.zfs_dataset
+    disks = [f"{site.layout.data('nova')}/instances/", *([f"{zfs.node_path(dataset)}/"] if dataset else [])]
     for definition in DEFINITIONS.glob("*.xml"):
-        if disks in definition.read_text(errors="replace"):
+        text = definition.read_text(errors="replace")
+        if any(place in text for place in disks):
             for file in (definition, DEFINITIONS / "autostart" / definition.name, LOGS / f"{definition.stem}.log"):
                 file.unlink(missing_ok=True)

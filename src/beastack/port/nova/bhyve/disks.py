@@ -12,11 +12,15 @@ from nova import exception
 from nova.virt.libvirt import utils as libvirt_utils
 from oslo_utils import units
 
+from beastack.freebsd import command
 from beastack.port.nova.bhyve import imagebackend_zfs
 from beastack.port.nova.bhyve.imagebackend import RawFile
 from beastack.port.nova.bhyve.imagebackend_zfs import Zvol, uses_volumes
 
 CONF = nova.conf.CONF
+
+#: nova's word for the file system of ephemeral disks.
+FAT = "vfat"
 
 PAGE = 4096  # bytes; of the guest (amd64)
 
@@ -72,6 +76,20 @@ class DiskMixin:
             if not target.startswith("/dev/"):
                 stream.truncate(size)
             stream.write(make_swap_header(size))
+
+    @staticmethod
+    def _create_ephemeral(
+        target: str, ephemeral_size: int, fs_label: str, os_type: str | None, is_block_dev: bool = False,
+        *arguments: Any, **named: Any,
+    ) -> None:  # fmt: skip
+        """Make a disk with a FAT file system: FreeBSD has no mkfs(8)."""
+        if not is_block_dev:
+            libvirt_utils.create_image(target, "raw", f"{ephemeral_size}G", safe=True)
+        command.run(["newfs_msdos", "-L", fs_label, target])
+
+    def is_supported_fs_format(self, fs_type: str) -> bool:
+        """Tell whether an ephemeral disk can be had with a file system."""
+        return fs_type == FAT
 
     def _get_instance_disk_info_from_config(self, guest_config: Any, block_device_info: Any) -> list[dict[str, Any]]:
         # What is asked for is files: to be copied at a resize, to be made again when they are lost.
