@@ -7,19 +7,14 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from beastack.freebsd.command import run
+from beastack.cli.debian import install_packages
 from beastack.site import guest_image
-from beastack.site.host.linux import missing_packages
 
 NAME = "host-tests"
 
 
 def _guest_image(directory: Path) -> Path:
-    missing = missing_packages(guest_image.required_packages())
-    if missing:
-        run(["apt-get", "update", "-q"], timeout=300)
-        run(["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing], timeout=600,
-            env={"DEBIAN_FRONTEND": "noninteractive"})  # fmt: skip
+    install_packages(guest_image.required_packages())
     target = directory / "guest" / "guest.raw"
     target.parent.mkdir(parents=True, exist_ok=True)
     guest_image.build_guest_image(target, directory / "guest-work")

@@ -96,6 +96,12 @@ def parser() -> argparse.ArgumentParser:
     put.add_argument("--name", help="its name in the cloud (default: the file's)")
     put.add_argument("--sha256", metavar="HEX", help="the checksum it must have (needed for a URL)")
     put.add_argument("--bios", action="store_true", help="it boots by BIOS, not UEFI")
+    console = add("console", "print the address of a page with an instance's console, for a browser")
+    console.add_argument("name", metavar="NAME", help="the instance's name or id")
+    which = console.add_mutually_exclusive_group()
+    which.add_argument("--vnc", dest="screen", action="store_const", const="novnc", default="novnc",
+                       help="its screen (the default)")  # fmt: skip
+    which.add_argument("--serial", dest="screen", action="store_const", const="serial", help="its serial line")
     add("enable", "start the site when the machine boots")
     add("disable", "do not start the site when the machine boots")
     backup = add("backup", "write the databases, images and keys of the running site to one file")

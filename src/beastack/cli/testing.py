@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from beastack.cli import contract_tests, functional_tests, host_tests
+from beastack.cli.debian import install_packages
 from beastack.cli.tempest import command, runner, selection
 from beastack.freebsd.command import SEARCH_PATH, run
 from beastack.site import environment
@@ -37,10 +38,7 @@ def test_environment() -> Path:
     if not environment.is_made(venv, lock):
         directory.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0 and not _have_ensurepip():
-            print("beastack test: installing Debian's python3-venv", flush=True)
-            run(["apt-get", "update", "-q"], timeout=300)
-            run(["apt-get", "install", "-q", "-y", "--no-install-recommends", "python3-venv"],
-                timeout=600, env={"DEBIAN_FRONTEND": "noninteractive"})  # fmt: skip
+            install_packages(("python3-venv",))
         environment.make(
             venv, (lock,), sys.executable, directory, lambda text: print(f"beastack test: {text}", flush=True)
         )

@@ -391,7 +391,11 @@ def nova_novncproxy(site: Site) -> Sections:
 
 def nova_serialproxy(site: Site) -> Sections:
     """Return nova.conf of the serial console proxy."""
-    return merge(_nova(site, "nova-serialproxy"), _nova_databases(site), _nova_consoles(site))
+    # The page is served where the websocket is, so that a browser's Origin is the proxy's own host.
+    pages = site.layout.code / "beastack" / "site" / "serial_page"
+    return merge(
+        _nova(site, "nova-serialproxy"), _nova_databases(site), _nova_consoles(site), {"DEFAULT": {"web": pages}}
+    )
 
 
 def nova_compute(site: Site) -> Sections:
