@@ -8,6 +8,11 @@ from typing import Any
 
 Object = dict[str, Any]
 
+#: libvirt's states of a guest (libvirt-domain.h, virDomainState).
+GUEST_STATES = {0: "without state", 1: "running", 2: "blocked", 3: "paused", 4: "shutting down", 5: "shut off",
+                6: "crashed", 7: "suspended"}  # fmt: skip
+GUEST_RUNNING, GUEST_OFF = 1, 5
+
 
 def rows_of(text: str) -> list[Object]:
     """Return the rows of a table that ovs-vsctl printed as JSON.

@@ -10,7 +10,22 @@ from dataclasses import dataclass
 from beastack.freebsd.command import CommandError
 from beastack.site.api import CloudError
 from beastack.site.configuration import Site
-from beastack.site.doctor import agents, apis, data, files, freebsd, guests, kvm, machine, networks, processes, switch
+from beastack.site.doctor import (
+    agents,
+    apis,
+    data,
+    files,
+    freebsd_firewalls,
+    freebsd_guests,
+    freebsd_kernel,
+    freebsd_ports,
+    guests,
+    kvm,
+    machine,
+    networks,
+    processes,
+    switch,
+)
 from beastack.site.doctor.finding import Finding, bad
 from beastack.site.doctor.view import View
 from beastack.supervisor.client import SupervisorError
@@ -35,6 +50,14 @@ CHECKS: tuple[Check, ...] = (
     Check("users", machine.check_users),
     Check("virtual environment", machine.check_environment),
     Check("virtualization", kvm.check_kvm, role="guests linux"),
+    Check("modules", freebsd_kernel.check_modules, role="freebsd"),
+    Check("sysctls", freebsd_kernel.check_settings, role="guests freebsd"),
+    Check("jails", freebsd_kernel.check_jail, role="freebsd"),
+    Check("ipfw", freebsd_firewalls.check_ipfw, role="network freebsd"),
+    Check("pf", freebsd_firewalls.check_pf, role="network freebsd"),
+    Check("vmm", freebsd_guests.check_processor, role="guests freebsd"),
+    Check("firmware", freebsd_guests.check_firmware, role="guests freebsd"),
+    Check("old taps", freebsd_ports.check_leftovers, ("supervisor",), role="network freebsd"),
     Check("secrets", files.check_secrets),
     Check("clouds.yaml", files.check_clients, role="control"),
     Check("configuration", files.check_configuration),
@@ -57,8 +80,12 @@ CHECKS: tuple[Check, ...] = (
     Check("interfaces", switch.check_interfaces, ("supervisor", "switch"), role="network"),
     Check("taps", switch.check_taps, ("supervisor", "switch"), role="network"),
     Check("bindings", switch.check_tags, ("supervisor", "switch"), role="network"),
-    Check("FreeBSD", freebsd.check_freebsd, ("supervisor", "switch"), role="network freebsd"),
-    Check("libvirt", guests.check_hypervisor, ("supervisor",), role="guests linux"),
+    Check("dead ports", freebsd_ports.check_dead_ports, ("supervisor", "switch"), role="network freebsd"),
+    Check("frames", freebsd_ports.check_frames, ("supervisor", "switch"), role="network freebsd"),
+    Check("tunnels", freebsd_ports.check_underlay, ("supervisor", "switch"), role="network freebsd"),
+    Check("libvirt", guests.check_hypervisor, ("supervisor",), role="guests"),
+    Check("libvirt's driver", freebsd_guests.check_libvirt, ("supervisor", "hypervisor"), role="guests freebsd"),
+    Check("bhyve", freebsd_guests.check_machines, ("supervisor", "hypervisor"), role="guests freebsd"),
     Check("APIs", apis.check_apis, ("supervisor",), role="control"),
     Check("console proxies", apis.check_consoles, ("supervisor",), role="control"),
     Check("token", apis.check_token, ("supervisor",), role="control"),
@@ -66,7 +93,7 @@ CHECKS: tuple[Check, ...] = (
     Check("images", apis.check_images, ("supervisor", "image"), role="control"),
     Check("compute host", apis.check_resource_provider, ("supervisor", "compute", "placement"), role="guests"),
     Check("agents", agents.check_agents, ("supervisor", "compute", "network"), role="control"),
-    Check("guests", guests.check_guests, ("supervisor", "compute", "hypervisor"), role="guests linux"),
+    Check("guests", guests.check_guests, ("supervisor", "compute", "hypervisor"), role="guests"),
     Check("instances", guests.check_instances, ("supervisor", "compute"), role="control"),
     Check("ports of networks", networks.check_bindings, ("supervisor", "compute", "network"), role="control"),
     Check("DHCP", networks.check_dhcp, ("supervisor", "network"), role="control network"),

@@ -6,15 +6,9 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from beastack.site.doctor.answers import Object
+from beastack.site.doctor.answers import GUEST_RUNNING, GUEST_STATES, Object
 from beastack.site.doctor.finding import Finding, bad, good
 from beastack.site.doctor.view import View
-
-#: libvirt's states of a guest (libvirt-domain.h, virDomainState).
-GUEST_STATES = {0: "without state", 1: "running", 2: "blocked", 3: "paused", 4: "shutting down", 5: "shut off",
-                6: "crashed", 7: "suspended"}  # fmt: skip
-GUEST_RUNNING = 1
-
 
 #: Seconds after which a change of an instance that is still under way has stopped.
 STUCK_AFTER = 900.0
@@ -52,7 +46,7 @@ def check_guests(view: View) -> Iterator[Finding]:
     for name in [name for name in guests if name not in names]:
         wrong += 1
         virsh = f"virsh --connect '{view.libvirt_uri}'"
-        remedy = f"{virsh} destroy {name}; {virsh} undefine --nvram {name}"
+        remedy = f"{virsh} destroy {name}; {virsh} {view.words.forget_guest.format(name)}"
         yield bad("guests", f"libvirt has {name}, which is no instance of nova's", remedy)
     if not wrong:
         running = sum(1 for state in guests.values() if state == GUEST_RUNNING)

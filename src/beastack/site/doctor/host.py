@@ -41,20 +41,22 @@ class Link:
 
 @dataclass(frozen=True)
 class Words:
-    """Commands for an administrator, by kind of host; the first argument is an interface or a namespace."""
+    """Commands for an administrator, by kind of host; the first argument is an interface, a namespace or a guest."""
 
     raise_link: str
     delete_link: str
     set_address: str
     delete_namespace: str
+    forget_guest: str
 
 
 WORDS = {
     "linux": Words(
         "ip link set dev {} up", "ip link delete dev {}", "ip address replace {1} dev {0}",
         "ip netns pids {0} | xargs -r kill; ip netns delete {0}",
+        "undefine --nvram {}",
     ),
-    "freebsd": Words("ifconfig {} up", "ifconfig {} destroy", "ifconfig {} inet {} alias", "jail -R {}"),
+    "freebsd": Words("ifconfig {} up", "ifconfig {} destroy", "ifconfig {} inet {} alias", "jail -R {}", "undefine {}"),
 }  # fmt: skip
 
 

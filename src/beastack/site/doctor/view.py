@@ -15,7 +15,7 @@ from beastack.site import clients, data_services, resources, services
 from beastack.site import host as hosts
 from beastack.site.api import Cloud, CloudError
 from beastack.site.configuration import Site
-from beastack.site.doctor.answers import Object, rows_of, states_of
+from beastack.site.doctor.answers import GUEST_OFF, GUEST_RUNNING, Object, rows_of, states_of
 from beastack.site.doctor.fact import Fact
 from beastack.site.doctor.host import WORDS, Link, Process, Words, descendants, read_process
 from beastack.site.host import freebsd_look, ovs
@@ -68,7 +68,8 @@ class View:
     @property
     def libvirt_uri(self) -> str:
         """Where the site's own libvirtd answers."""
-        return f"qemu+unix:///system?socket={self.site.libvirt_socket}"
+        driver = "bhyve" if self.site.is_freebsd else "qemu"
+        return f"{driver}+unix:///system?socket={self.site.libvirt_socket}"
 
     @property
     def again(self) -> str:
@@ -261,8 +262,13 @@ class View:
     @Fact
     def guests(self) -> dict[str, int]:
         """The state of each guest that libvirt knows, by name (see GUEST_STATES)."""
-        argv = ["virsh", "--connect", self.libvirt_uri, "--quiet", "domstats", "--state", "--raw"]
-        return states_of(run(argv, timeout=API_TIMEOUT).stdout)
+        virsh = ["virsh", "--connect", self.libvirt_uri, "--quiet"]
+        if self.site.is_freebsd:
+            # Its driver for bhyve tells of all guests no other way, and knows no states but these.
+            names = run([*virsh, "list", "--all", "--name"], timeout=API_TIMEOUT).stdout.split()
+            running = run([*virsh, "list", "--state-running", "--name"], timeout=API_TIMEOUT).stdout.split()
+            return {name: GUEST_RUNNING if name in running else GUEST_OFF for name in names}
+        return states_of(run([*virsh, "domstats", "--state", "--raw"], timeout=API_TIMEOUT).stdout)
 
     # The cloud
 
