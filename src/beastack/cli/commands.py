@@ -19,6 +19,7 @@ from beastack.site import (
     backup,
     boot,
     clients,
+    consoles,
     description,
     description_manual,
     doctor,
@@ -135,7 +136,8 @@ def _first_instance(site: Site) -> dict[str, str]:
         return {
             "name": name,
             "address": provider_address(demo, server["id"], site.description.network.provider_name),
-            "console": resources.get_console_url(demo, server["id"], "novnc"),
+            "console": consoles.get_console_page(demo, server["id"], "novnc"),
+            "serial": consoles.get_console_page(demo, server["id"], "serial"),
         }
     except (CloudError, resources.ResourceError, KeyError, IndexError) as error:
         return {"name": name, "problem": str(error)}
@@ -171,6 +173,7 @@ def _print_summary(site: Site, outcome: operate.Outcome, *, as_json: bool) -> No
         where = "" if site.layout.is_default else f" --root {site.layout.root}"
         print(f"  Log in:      beastack{where} ssh {instance['name']}")
         print(f"  Console:     {instance['console']}")
+        print(f"  Serial line: {instance['serial']}")
     elif instance:
         print(f"  Instance:    {instance['name']}: {instance['problem']}")
     print("  Watch it:    beastack status, beastack logs, beastack doctor")
@@ -451,6 +454,13 @@ def _ssh_argv(site: Site, target: str, command: list[str]) -> list[str]:
     return ["ssh", "-i", str(Steps(site).key_file()), *switches, f"{user or 'root'}@{address}", *command]
 
 
+def console(arguments: Namespace) -> int:
+    """Print the address of a page with an instance's console."""
+    cloud = Steps(_site(arguments)).admin()
+    print(consoles.get_console_page(cloud, consoles.find_server(cloud, arguments.name), arguments.screen))
+    return 0
+
+
 # At boot
 
 
@@ -477,6 +487,7 @@ def test(arguments: Namespace) -> int:
 
 VERBS: dict[str, Callable[[Namespace], int]] = {
     "up": up, "status": status, "doctor": run_doctor, "logs": show_logs, "openrc": openrc, "down": down,
-    "destroy": destroy, "image": image, "ssh": ssh, "enable": enable, "disable": disable, "describe": describe,
-    "seams": seams.show, "test": test, "backup": make_backup, "restore": put_back, "secrets": rotate_secrets,
+    "destroy": destroy, "image": image, "ssh": ssh, "console": console, "enable": enable, "disable": disable,
+    "describe": describe, "seams": seams.show, "test": test, "backup": make_backup, "restore": put_back,
+    "secrets": rotate_secrets,
 }  # fmt: skip
