@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from freebsd_sim.host import DEFAULT_NAME, DEFAULT_STATE, RELEASES, Host, HostError, all_hosts
@@ -32,6 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
     start.add_argument("--share", action="append", default=[], metavar="DIR",
                        help="a directory of Linux that stands at the same place inside (repeatable)")  # fmt: skip
     start.add_argument("--without-libvirt", action="store_true", help="do not build or install libvirtd")
+    start.add_argument("--bare", action="store_true", help="a new host has no packages but Python (default: all)")
+    start.add_argument("--single-user", action="store_true", help="start no services of rc.conf, as boot -s does")
     run = verb("run", "Run a command inside a host; its exit status is returned.")
     run.add_argument("--jail", metavar="J", help="run it inside this jail, by jexec(8)")
     run.add_argument("--user", metavar="U", help="run it as this user of the host")
@@ -43,6 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
     outside.add_argument("command", nargs=argparse.REMAINDER, metavar="CMD ...")
     lead = verb("forward", "Let ports of Linux's loopback lead to a host's; none, to end it.")
     lead.add_argument("port", nargs="*", type=int, metavar="PORT")
+    offer = verb("offer", "Set what a host's package repository offers.")
+    offer.add_argument("package", nargs="+", metavar="NAME=VERSION", help="without a version: not offered any more")
     verb("shell", "Open a shell inside a host.")
     status = verb("status", "Say which hosts there are and what they are.", named=False)
     status.add_argument("--name", metavar="N", help="this host alone")
@@ -120,7 +125,9 @@ def _start(options: argparse.Namespace) -> int:
         print(f"{host.name} is running already")
         return 0
     native, tree = _build(options, with_libvirt=not options.without_libvirt)
-    host.start(options.release, shares, native, tree)
+    host.start(options.release, shares, native, tree, bare=options.bare)
+    if not options.single_user:
+        host.start_services()
     print(f"{host.name} is up: freebsd-sim run --name {host.name} uname -a")
     return 0
 
@@ -154,6 +161,25 @@ def _forward(options: argparse.Namespace) -> int:
         if not 0 < port < 65536:
             raise HostError(f"{port} is no port: say numbers from 1 to 65535")
     forward(Host(options.name, options.state), options.port)
+    return 0
+
+
+def _offer(options: argparse.Namespace) -> int:
+    from freebsd_sim import package_database
+
+    host = Host(options.name, options.state)
+    host.settings()
+    catalogue = package_database.read_catalogue(host.root)
+    for item in options.package:
+        name, equals, version = item.partition("=")
+        if not equals:
+            raise HostError(f"{item}: write NAME=VERSION")
+        known = catalogue.pop(name, None) or package_database.initial_catalogue().get(name)
+        if known is None:
+            raise HostError(f"{name} is no package that a simulated host knows")
+        if version:
+            catalogue[name] = replace(known, version=version)
+    package_database.write_catalogue(host.root, catalogue)
     return 0
 
 

@@ -102,10 +102,13 @@ class Host:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def start(self, release: str | None, shares: Sequence[str], native: Path, libvirt: Path | None) -> bool:
+    def start(
+        self, release: str | None, shares: Sequence[str], native: Path, libvirt: Path | None, *, bare: bool = False
+    ) -> bool:
         """Start the host, making it first if need be; returns False when it runs already.
 
         :param release: the FreeBSD release to be; None for what it was, or the default
+        :param bare: a new host has no packages but Python
         :raises HostError: it did not start
         """
         with self._only_one():
@@ -118,11 +121,13 @@ class Host:
                 "root": str(self.root),
                 "state": str(self.directory),
                 "shares": list(shares) or old.get("shares") or [],
+                "bare": bool(old.get("bare")) if old else bare,
+                "libvirt": str(libvirt) if libvirt else None,
             }
             self.directory.mkdir(exist_ok=True)
             self.directory.chmod(0o755)
             number = str(settings["release"])
-            root.populate(self.root, self.name, Release(number), native, libvirt)
+            root.populate(self.root, self.name, Release(number), native, libvirt, bare=bool(settings["bare"]))
             root.clear_run(self.root)
             (self.directory / "settings.json").write_text(json.dumps(settings) + "\n")
             self._launch(settings)
@@ -142,6 +147,17 @@ class Host:
             answer = pipe.read().decode(errors="replace")
         if answer != "ok":
             raise HostError(f"{self.name} did not start: {answer or 'it ended without a word'}; more in {self.log}")
+
+    def start_services(self) -> None:
+        """Run rc(8)'s local scripts, as the last part of a boot; what they print goes to the host's log."""
+        with self.log.open("ab") as log:
+            child = os.fork()
+            if child == 0:
+                for descriptor in (1, 2):
+                    os.dup2(log.fileno(), descriptor)
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                os._exit(self.run(["/bin/sh", "/etc/rc", "autoboot"]))
+            os.waitpid(child, 0)
 
     def stop(self) -> bool:
         """End every process of the host; returns False when it was not running."""

@@ -8,11 +8,12 @@ namespace of its kernel.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
-from freebsd_sim import commands, linux
+from freebsd_sim import commands, linux, package_database, standins
+from freebsd_sim.files import copy, link
 from freebsd_sim.kernel import Release
+from freebsd_sim.standins import LIBVIRT_VERSION
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -39,42 +40,9 @@ SHARED_PROGRAMS = {
     "sbin": "md5sum",
 }
 
-# Programs that FreeBSD gets from packages. Those marked need /proc and so run through .sim/bin/native.
-PACKAGE_PROGRAMS = {
-    "usr/local/bin": (
-        "bash curl git haproxy iperf3 jq mariadb mariadb-admin mariadb-dump mkisofs mysql ovs-appctl!"
-        " ovs-ofctl ovs-vsctl ovsdb-client ovsdb-tool"
-        " perl python3.11 python3.12 python3.13 qemu-img socat wget xorriso xorrisofs"
-    ),
-    "usr/local/sbin": ("dnsmasq! haproxy rabbitmq-server rabbitmqctl radvd! ovs-vswitchd! ovsdb-server! tcpdump!"),
-    "usr/local/libexec": "mariadbd",
-}
-
-# Programs that a library stands in front of, so that Linux's build behaves as FreeBSD's; by name, below .sim/bin.
-PRELOADED = {"ovs-vswitchd": "ovs.so"}
-
 # mdo(1) takes another user's identity for whom the kernel's rules allow it.
 SET_USER_ID = ("usr/bin/mdo",)
-LIBVIRT_VERSION = ".sim/libvirt-version"
-# Linux's script looks for its helpers below the directory that it was built for.
-INSTALL_DB = """\
-#!/.sim/linux/bin/sh
-defaults=$1
-shift
-exec /.sim/linux/usr/bin/mariadb-install-db "$defaults" --basedir=/.sim/linux/usr "$@"
-"""
-# On Linux the broker reads its memory use from /proc.
-ERLANG = """\
-#!/.sim/linux/bin/sh
-exec /usr/lib/erlang/bin/erl -rabbit vm_memory_calculation_strategy allocated "$@"
-"""
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
-FIRMWARE = {
-    "BHYVE_UEFI.fd": ("OVMF/OVMF_CODE.fd", "OVMF/OVMF_CODE_4M.fd"),
-    "BHYVE_UEFI_CODE.fd": ("OVMF/OVMF_CODE.fd", "OVMF/OVMF_CODE_4M.fd"),
-    "BHYVE_UEFI_VARS.fd": ("OVMF/OVMF_VARS.fd", "OVMF/OVMF_VARS_4M.fd"),
-}
-
 PASSWD = """\
 root:*:0:0:Charlie &:/root:/bin/sh
 toor:*:0:0:Bourne-again Superuser:/root:
@@ -109,11 +77,14 @@ nobody:*:65534:
 """
 
 
-def populate(root: Path, name: str, release: Release, native: Path, libvirt: Path | None) -> None:
+def populate(
+    root: Path, name: str, release: Release, native: Path, libvirt: Path | None, *, bare: bool = False
+) -> None:
     """Write the plain files of a host's root; what the host has changed since is left alone.
 
     :param native: directory with the compiled helpers simcall and native
     :param libvirt: install tree of the libvirtd with the bhyve driver, if it was built
+    :param bare: make a new host with no packages but Python
     """
     for directory in DIRECTORIES:
         (root / directory).mkdir(parents=True, exist_ok=True)
@@ -121,27 +92,27 @@ def populate(root: Path, name: str, release: Release, native: Path, libvirt: Pat
         (root / directory).chmod(0o1777)
     (root / "root").chmod(0o700)
     for item in native.iterdir():
-        _copy(item, root / ".sim/bin" / item.name)
+        copy(item, root / ".sim/bin" / item.name)
     (root / ".sim/release").write_text(release.number + "\n")
     linuxisms = root / ".sim/linuxisms"
     linuxisms.touch()
     linuxisms.chmod(0o622)
     _write_etc(root, name)
     _lend_programs(root)
+    _lend_python(root)
+    package_database.refresh(root, libvirt, bare=bare)
     for path in commands.COMMANDS:
-        _link(root / path.lstrip("/"), "/.sim/bin/simcall")
+        link(root / path.lstrip("/"), "/.sim/bin/simcall")
     for path in SET_USER_ID:
         program = root / path
         program.unlink()
-        _copy(native / "simcall", program)
+        copy(native / "simcall", program)
         program.chmod(0o4555)
     for path, target in commands.LINKS.items():
-        _link(root / path.lstrip("/"), target)
-    _place_shared_files(root)
-    if libvirt is not None:
-        for part in ("usr", "var"):
-            _merge(libvirt / part, root / part)
-        _copy(libvirt / "version", root / LIBVIRT_VERSION)
+        link(root / path.lstrip("/"), target)
+    link(root / "var/run/log", "/dev/log")
+    if not (root / "run").is_symlink():
+        link(root / "run", "/var/run")
 
 
 def clear_run(root: Path) -> None:
@@ -150,7 +121,7 @@ def clear_run(root: Path) -> None:
         for path in (root / directory).rglob("*"):
             if not path.is_dir() or path.is_symlink():
                 path.unlink()
-    _link(root / "var/run/log", "/dev/log")
+    link(root / "var/run/log", "/dev/log")
 
 
 def installed_libvirt(root: Path) -> str | None:
@@ -179,109 +150,33 @@ def _write_etc(root: Path, name: str) -> None:
     for file in ("resolv.conf", "services", "protocols", "localtime", "ld.so.cache"):
         source = Path("/etc", file)
         if source.exists():
-            _copy(source, root / "etc" / file)
-    _link(root / "etc/ssl", "/.sim/linux/etc/ssl")
-    _link(root / "etc/alternatives", "/.sim/linux/etc/alternatives")
+            copy(source, root / "etc" / file)
+    link(root / "etc/ssl", "/.sim/linux/etc/ssl")
+    link(root / "etc/alternatives", "/.sim/linux/etc/alternatives")
     for source in (PACKAGE / "rc").rglob("*"):
-        if source.is_file() and source.suffix != ".py":
+        # Those below usr/local come with packages.
+        if source.is_file() and source.relative_to(PACKAGE / "rc").parts[:2] != ("usr", "local"):
             target = root / source.relative_to(PACKAGE / "rc")
             target.parent.mkdir(parents=True, exist_ok=True)
-            _copy(source, target)
+            copy(source, target)
 
 
 def _lend_programs(root: Path) -> None:
     for directory, names in SHARED_PROGRAMS.items():
         for name in names.split():
-            _lend(root / directory, name, native=False)
-    for directory, names in PACKAGE_PROGRAMS.items():
-        for name in names.split():
-            plain = name.rstrip("!")
-            if plain.startswith("python3."):
-                if Path("/usr/bin", plain).exists():
-                    (root / "usr/bin" / plain).touch()
-                    _link(root / directory / plain, f"/usr/bin/{plain}")
-                    if os.path.realpath("/usr/bin/python3") == f"/usr/bin/{plain}":
-                        # A virtual environment made on Linux, and shared, names its Python so.
-                        _link(root / "usr/bin/python3", plain)
-            else:
-                _lend(root / directory, plain, native=name.endswith("!"))
+            standins.lend(root / directory / name, native=False)
 
 
-def _lend(directory: Path, name: str, *, native: bool) -> None:
-    for place in ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/lib/rabbitmq/bin"):
-        source = f"{place}/{name}"
-        if os.path.exists(source):
-            break
-    else:
-        return
-    # Linux's own links (as those through /etc/alternatives) lead elsewhere inside the host.
-    source = os.path.realpath(source)
-    if native:
-        script = directory / name
-        script.unlink(missing_ok=True)
-        first = f"export LD_PRELOAD=/.sim/bin/{PRELOADED[name]}\n" if name in PRELOADED else ""
-        script.write_text(f'#!/.sim/linux/bin/sh\n{first}exec /.sim/bin/native /.sim/linux{source} "$@"\n')
-        script.chmod(0o755)
-    else:
-        _link(directory / name, f"/.sim/linux{source}")
-
-
-def _place_shared_files(root: Path) -> None:
-    share = root / "usr/local/share"
-    _link(share / "openvswitch", "/usr/share/openvswitch")
-    (share / "uefi-firmware").mkdir(exist_ok=True)
-    for name, sources in FIRMWARE.items():
-        for source in sources:
-            if Path("/usr/share", source).exists():
-                _link(share / "uefi-firmware" / name, f"/usr/share/{source}")
-                break
-    _link(root / "var/run/log", "/dev/log")
-    _place_rabbitmq(root)
-    script = root / "usr/local/bin/mariadb-install-db"
-    if os.path.exists("/usr/bin/mariadb-install-db"):
-        script.write_text(INSTALL_DB)
-        script.chmod(0o755)
-    if not (root / "run").is_symlink():
-        _link(root / "run", "/var/run")
-
-
-def _place_rabbitmq(root: Path) -> None:
-    library = root / "usr/local/lib"
-    for home in Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*"):
-        _link(library / home.name, str(home))
-    programs = library / "erlang27/bin"
-    programs.mkdir(parents=True, exist_ok=True)
-    if os.path.exists("/usr/lib/erlang/bin/epmd"):
-        _link(programs / "epmd", os.path.realpath("/usr/lib/erlang/bin/epmd"))
-        (programs / "erl").write_text(ERLANG)
-        (programs / "erl").chmod(0o755)
-
-
-def _link(path: Path, target: str) -> None:
-    if path.is_symlink() and os.readlink(path) == target:
-        return
-    if path.is_symlink() or path.exists():
-        path.unlink()
-    path.symlink_to(target)
-
-
-def _copy(source: Path, target: Path) -> None:
-    part = target.with_name(f".{target.name}.part")
-    shutil.copyfile(source, part)
-    shutil.copymode(source, part)
-    part.rename(target)
-
-
-def _merge(tree: Path, root: Path) -> None:
-    for source in tree.rglob("*"):
-        target = root / source.relative_to(tree)
-        if source.is_dir() and not source.is_symlink():
-            target.mkdir(parents=True, exist_ok=True)
-        elif source.is_symlink():
-            _link(target, os.readlink(source))
-        elif not target.exists() or source.stat().st_mtime > target.stat().st_mtime:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target)
+def _lend_python(root: Path) -> None:
+    for minor in (11, 12, 13):
+        name = f"python3.{minor}"
+        if not Path("/usr/bin", name).exists():
+            continue
+        (root / "usr/bin" / name).touch()
+        link(root / "usr/local/bin" / name, f"/usr/bin/{name}")
+        if os.path.realpath("/usr/bin/python3") == f"/usr/bin/{name}":
+            # A virtual environment made on Linux, and shared, names its Python so.
+            link(root / "usr/bin/python3", name)
 
 
 def mount_all(root: Path, shares: list[str]) -> None:
