@@ -88,6 +88,10 @@ class ModuleNotFound(CommandError):
     """There is no kernel module of that name."""
 
 
+class ModuleBusy(CommandError):
+    """The kernel module is in use, or part of the kernel."""
+
+
 class ProcessNotFound(CommandError):
     """There is no such process, or it cannot be seen from here."""
 
@@ -102,6 +106,10 @@ class AccountNotFound(CommandError):
 
 class ServiceNotFound(CommandError):
     """There is no rc script of that name."""
+
+
+class PackageNotFound(CommandError):
+    """No repository has a package of that name."""
 
 
 class DatasetExists(CommandError):

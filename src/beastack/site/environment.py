@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from beastack.freebsd.command import CommandError, run
+from beastack.site.split import Split
 
 REQUIREMENTS = Path(__file__).resolve().parents[3] / "requirements"
 MARKER = "beastack-lock"
@@ -24,17 +25,25 @@ def digest(*locks: Path) -> str:
     return hashlib.sha256(text).hexdigest()[:16]
 
 
-def is_made(venv: Path, *locks: Path) -> bool:
-    """Return whether the environment holds exactly what the lock files say."""
+def is_made(venv: Path, *locks: Path, without: Split | None = None) -> bool:
+    """Return whether the environment holds exactly what the lock files say, less what a split leaves out."""
     marker = venv / MARKER
-    return marker.exists() and marker.read_text() == digest(*locks)
+    return marker.exists() and marker.read_text() == _mark(locks, without)
 
 
-def make(venv: Path, locks: tuple[Path, ...], python: str, work: Path, progress: Callable[[str], None]) -> None:
+def _mark(locks: tuple[Path, ...], without: Split | None) -> str:
+    return digest(*locks) + (f" without {without.digest()}" if without else "")
+
+
+def make(
+    venv: Path, locks: tuple[Path, ...], python: str, work: Path, progress: Callable[[str], None], *,
+    without: Split | None = None,
+) -> None:  # fmt: skip
     """Make a virtual environment with uv, or with pip where uv cannot be had.
 
     ``work`` keeps the installer and its cache.
 
+    :param without: what is left to the system's packages; then nothing that has compiled parts is built
     :raises EnvironmentFailed: a package cannot be fetched or does not match its hash
     """
     shutil.rmtree(venv, ignore_errors=True)
@@ -46,7 +55,8 @@ def make(venv: Path, locks: tuple[Path, ...], python: str, work: Path, progress:
         run([python, "-m", "venv", "--without-pip", str(venv)], timeout=120)
     except CommandError as error:
         raise EnvironmentFailed(f"a virtual environment cannot be made: {error}") from error
-    lines = [line for lock in locks for line in lock.read_text().splitlines()]
+    requirements = locks if without is None else _rest_of(locks, without, work)
+    lines = [line for lock in requirements for line in lock.read_text().splitlines()]
     count = sum(1 for line in lines if "==" in line and line[0] not in " #")
     progress(f"installing {count} Python packages")
     variables = {
@@ -61,7 +71,10 @@ def make(venv: Path, locks: tuple[Path, ...], python: str, work: Path, progress:
         progress("uv cannot be had: installing with pip, which takes longer")
         argv = [str(tools / "bin" / "pip"), interpreter, "install", "--quiet", "--no-compile"]
     argv.append("--require-hashes")
-    for lock in locks:
+    if without is not None:
+        # The lists are complete; what they no longer name is elsewhere.
+        argv += ["--no-deps", "--only-binary=:all:", *(f"--no-binary={name}" for name in without.pure_sources)]
+    for lock in requirements:
         argv += ["--requirement", str(lock)]
     try:
         try:
@@ -74,7 +87,17 @@ def make(venv: Path, locks: tuple[Path, ...], python: str, work: Path, progress:
         raise EnvironmentFailed(
             f"the Python packages cannot be installed: {why} (check the network, then try again)"
         ) from error
-    (venv / MARKER).write_text(digest(*locks))
+    (venv / MARKER).write_text(_mark(locks, without))
+
+
+def _rest_of(locks: tuple[Path, ...], split: Split, work: Path) -> tuple[Path, ...]:
+    """Write what is left of lock files below ``work``, and return where."""
+    (work / "cache").mkdir(parents=True, exist_ok=True)
+    rest = []
+    for lock in locks:
+        rest.append(work / "cache" / lock.name)
+        rest[-1].write_text(split.rest_of(lock.read_text()))
+    return tuple(rest)
 
 
 def _have_uv(tools: Path) -> bool:
@@ -82,7 +105,8 @@ def _have_uv(tools: Path) -> bool:
         return True
     try:
         run([str(tools / "bin" / "pip"), "install", "--quiet", "--require-hashes", "--disable-pip-version-check",
-             "--requirement", str(REQUIREMENTS / "tools.txt")], timeout=300)  # fmt: skip
+             # To build it takes longer than it saves.
+             "--only-binary=:all:", "--requirement", str(REQUIREMENTS / "tools.txt")], timeout=300)  # fmt: skip
     except CommandError:
         return False
     return (tools / "bin" / "uv").exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 from beastack.freebsd.command import CommandError, run
 from beastack.site import environment
 from beastack.site.layout import Layout
+from beastack.site.split import Split, read_split
 
 RELEASE = "2026.2"
 
@@ -32,17 +33,33 @@ def digest() -> str:
     return environment.digest(lock_file())
 
 
+def split() -> Split:
+    """Return what comes from the system's packages where there are no wheels for it."""
+    return read_split(environment.REQUIREMENTS / f"freebsd-{RELEASE}.json")
+
+
 def is_installed(layout: Layout) -> bool:
-    """Return whether the virtual environment holds exactly this release."""
-    return environment.is_made(layout.venv, lock_file())
+    """Return whether the virtual environment holds exactly this release, or all of it but the system's part."""
+    return environment.is_made(layout.venv, lock_file()) or is_split(layout)
 
 
-def install(layout: Layout, python: str, progress: Callable[[str], None]) -> None:
+def is_split(layout: Layout) -> bool:
+    """Return whether the virtual environment leaves distributions with compiled parts to the system."""
+    return environment.is_made(layout.venv, lock_file(), without=split())
+
+
+def install(layout: Layout, python: str, progress: Callable[[str], None], *, without: Split | None = None) -> None:
     """Make the virtual environment of the release.
 
+    :param without: what the system's packages bring instead
     :raises EnvironmentFailed: a package cannot be fetched or does not match its hash
     """
-    environment.make(layout.venv, (lock_file(),), python, layout.root, progress)
+    environment.make(layout.venv, (lock_file(),), python, layout.root, progress, without=without)
+
+
+def site_packages(layout: Layout) -> Path:
+    """Return where the virtual environment keeps its modules."""
+    return next((layout.venv / "lib").glob("python3.*")) / "site-packages"
 
 
 def make_known(layout: Layout) -> None:
@@ -52,7 +69,7 @@ def make_known(layout: Layout) -> None:
     behind them come from where beastack runs.
     """
     project = tomllib.loads((environment.REQUIREMENTS.parent / "pyproject.toml").read_text())["project"]
-    packages = next((layout.venv / "lib").glob("python3.*")) / "site-packages"
+    packages = site_packages(layout)
     metadata = packages / f"{project['name']}-{project['version']}.dist-info"
     for old in packages.glob(f"{project['name']}-*.dist-info"):
         if old != metadata:
@@ -69,7 +86,7 @@ def make_known(layout: Layout) -> None:
 
 def link_system_modules(layout: Layout) -> None:
     """Make the system's libvirt binding visible in the virtual environment; run again when packages change."""
-    target = next((layout.venv / "lib").glob("python3.*")) / "site-packages"
+    target = site_packages(layout)
     for pattern in SYSTEM_MODULES:
         for module in SYSTEM_PACKAGES.glob(pattern):
             link = target / module.name
