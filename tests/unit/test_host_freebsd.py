@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from beastack.cli import main, simulated
-from beastack.site import configuration, operate, records, secrets, services
+from beastack.site import configuration, operate, secrets, services
 from beastack.site import description as descriptions
 from beastack.site.configuration import Facts, Site
 from beastack.site.description import Description
-from beastack.site.host import HostError, freebsd
+from beastack.site.host import freebsd
 from beastack.site.layout import Layout
 from beastack.site.plan import GUEST_STEPS, Found, make_plan
 from beastack.site.steps import user_names_of
@@ -42,26 +42,6 @@ def layout(tmp_path: Path) -> Layout:
     return Layout(tmp_path / "site")
 
 
-def test_packages_are_known_by_what_they_bring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "mariadbd").touch()
-    found = {"mariadb118-server": str(tmp_path / "mariadbd"), "rabbitmq": str(tmp_path / "rabbitmq-server")}
-    monkeypatch.setattr(freebsd, "PACKAGES", found)
-    assert freebsd.missing_packages(tuple(found)) == ["rabbitmq"]
-
-
-def test_packages_are_installed_and_recorded(commands: Commands, layout: Layout) -> None:
-    commands.expect("pkg install -y mariadb118-server rabbitmq")
-    freebsd.install_packages(layout, ["mariadb118-server", "rabbitmq"], lambda text: None)
-    assert records.read(layout.records) == [records.Record("packages", "freebsd", "mariadb118-server rabbitmq")]
-    freebsd.install_packages(layout, [], lambda text: None)
-
-
-def test_a_host_without_pkg_is_told_what_to_bring(commands: Commands, layout: Layout) -> None:
-    commands.expect("pkg install -y rabbitmq", status=None)
-    with pytest.raises(HostError, match="no pkg: bring rabbitmq some other way"):
-        freebsd.install_packages(layout, ["rabbitmq"], lambda text: None)
-
-
 def test_who_holds_a_port(commands: Commands) -> None:
     for port, holder in ((5672, "beam.smp (pid 2041)"), (22, "sshd (pid 812)"), (567, None)):
         commands.expect("sockstat -46ln -P tcp", SOCKSTAT)
@@ -77,17 +57,6 @@ def test_the_newest_erlang_and_broker_are_taken(monkeypatch: pytest.MonkeyPatch,
     programs = freebsd.programs()
     assert programs.epmd == f"{tmp_path}/erlang27/bin/epmd" and programs.path == f"{tmp_path}/erlang27/bin"
     assert programs.rabbitmq_server == f"{tmp_path}/rabbitmq_server-4.3.1/sbin/rabbitmq-server"
-
-
-def test_console_pages_must_be_installed(monkeypatch: pytest.MonkeyPatch, layout: Layout, tmp_path: Path) -> None:
-    monkeypatch.setattr(freebsd, "NOVNC", tmp_path / "novnc")
-    with pytest.raises(HostError, match="pkg install novnc"):
-        freebsd.console_pages(layout)
-    (tmp_path / "novnc").mkdir()
-    (tmp_path / "novnc/vnc_lite.html").touch()
-    freebsd.console_pages(layout)
-    freebsd.console_pages(layout)
-    assert (layout.data("novnc") / "vnc_lite.html").exists()
 
 
 # The control role

@@ -8,7 +8,7 @@ import pytest
 
 from beastack.site import secrets
 from beastack.site.configuration import Facts, Site
-from beastack.site.description import Database, Description, Instance, Messaging
+from beastack.site.description import Database, Description, Hosts, Instance, Messaging
 from beastack.site.layout import Layout, default_root
 from beastack.site.plan import Found, PlanError, Step, make_plan, order
 from beastack.site.steps import Steps
@@ -76,11 +76,13 @@ def test_a_step_that_waits_for_none_that_exists_is_refused() -> None:
     assert str(caught.value) == "these steps wait for one another: a"
 
 
-def test_the_release_waits_for_packages_only_where_there_is_no_venv_module() -> None:
-    works = by_name(make_plan(Description(), LAYOUT, Found(venv_works=True)))
-    lacks = by_name(make_plan(Description(), LAYOUT, Found(venv_works=False)))
-    assert works["environment"].after == ()
-    assert lacks["environment"].after == ("packages",)
+def test_the_release_waits_for_packages_where_they_bring_part_of_it_or_the_venv_module() -> None:
+    def after(kind: str, *, works: bool) -> tuple[str, ...]:
+        plan = by_name(make_plan(Description(host=Hosts(kind=kind)), LAYOUT, Found(venv_works=works)))
+        return plan["environment"].after
+
+    assert after("linux", works=True) == ()
+    assert after("linux", works=False) == after("freebsd", works=True) == ("packages",)
 
 
 def test_the_first_instance_is_last_and_can_be_left_out() -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from beastack.site import (
     restore,
     rotate,
 )
+from beastack.site import host as hosts
 from beastack.site.api import CloudError
 from beastack.site.configuration import Site
 from beastack.site.layout import Layout
@@ -86,6 +87,7 @@ def up(arguments: Namespace) -> int:
         if layout.marker.exists() and operate.is_up(site := operate.make_site(layout, wanted)):
             outcome = operate.Outcome(already=True, seconds=time.monotonic() - began)
         else:
+            _warn(hosts.module(wanted.host.kind).notes())
             operate.check_directory(layout)
             operate.check_machine(layout.root, wanted, layout)
             site = operate.make_site(layout, wanted)
@@ -108,8 +110,13 @@ def _carry_out(site: Site, *, json: bool) -> operate.Outcome:
 
 def _print_plan(arguments: Namespace, layout: Layout, wanted: description.Description) -> int:
     plan = make_plan(wanted, layout, operate.find_facts(layout, wanted))
+    host = hosts.module(wanted.host.kind)
+    problems = host.problems(wanted)
+    _warn(host.notes())
     if arguments.json:
         _print_json([{"name": s.name, "title": s.title, "after": s.after, "changes": s.changes} for s in plan])
+        if problems:
+            raise operate.Refused(problems)
         return 0
     print(f"The site at {layout.root}, a host of kind {wanted.host.kind}. Nothing is done now; up would:")
     if wanted.host.kind == "freebsd" and sys.platform == "linux":
@@ -118,7 +125,15 @@ def _print_plan(arguments: Namespace, layout: Layout, wanted: description.Descri
         print(f"{number:3}. {step.title}")
         for change in step.changes:
             print(f"       {_shorten(change, 1000)}")
+    if problems:
+        print("But it would refuse:", flush=True)
+        raise operate.Refused(problems)
     return 0
+
+
+def _warn(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"beastack: note: {note}", file=sys.stderr, flush=True)
 
 
 def _shorten(text: str, width: int) -> str:

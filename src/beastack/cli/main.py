@@ -30,7 +30,7 @@ from beastack.site.guest_image import GuestImageError
 from beastack.site.host import HostError
 from beastack.site.images import ImageError
 from beastack.site.layout import default_root
-from beastack.site.operate import NotASite, SiteError
+from beastack.site.operate import NotASite, Refused, SiteError
 from beastack.site.release import ReleaseError
 from beastack.site.resources import ResourceError
 from beastack.site.steps import StepError
@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if simulated.applies(arguments):
             return simulated.run(arguments, sys.argv[1:] if argv is None else argv)
         return commands.VERBS[arguments.verb](arguments)
-    except DescriptionError as error:
+    except (DescriptionError, Refused) as error:
         for problem in error.problems:
             _complain(str(problem))
         return 1

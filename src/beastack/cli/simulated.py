@@ -1,8 +1,8 @@
 """Sites of kind freebsd on a Linux machine: the same command line, run inside a simulated FreeBSD host.
 
-What a FreeBSD host has from its packages, and what cannot be fetched inside
-(the simulated host has no network of its own), is brought from outside:
-the data services' programs, the virtual environment, the console pages.
+What cannot be fetched inside (the simulated host has no network of its own)
+is brought from outside: the virtual environment, the console pages, and the
+programs that the host's packages stand for.
 
 The other way round, the ports of the APIs and consoles on Linux's loopback
 lead to those on the host's, so that clients and browsers of the machine work.
@@ -35,6 +35,9 @@ PROJECT = Path(__file__).resolve().parents[3]
 #: Debian packages whose programs the simulated host is lent; the switch's and others' the simulator brings itself.
 PACKAGES = ("python3-venv",)
 CONTROL_PACKAGES = ("mariadb-server-core", "mariadb-client", "rabbitmq-server")
+
+#: What the simulated host is: a release in support.
+RELEASE = "15.1"
 
 #: Where the simulator keeps hosts: hosts of several sites can be joined when they are kept together.
 STATE = "FREEBSD_SIM_STATE"
@@ -109,11 +112,15 @@ class Simulator:
     def start(self, say: Callable[[str], None], *, guests: bool = False) -> None:
         """Start the host, with this project and the site's directory in it, and libvirt if it is to have guests.
 
+        A new one has no packages but Python: ``up`` installs them, as it does on FreeBSD.
+
         :param say: is told what takes long: packages that are fetched, libvirt that is built
         :raises operate.SiteError: it does not start
         """
         command, environment = self._command(
-            "start", "--name", self.name, *(() if guests else ("--without-libvirt",)),
+            "start", "--name", self.name, "--release", RELEASE, "--bare",
+            # A site that is started at boot is not: whoever starts the host so brings the site up itself.
+            "--single-user", *(() if guests else ("--without-libvirt",)),
             f"--share={PROJECT}", f"--share={self.layout.root}",
         )  # fmt: skip
         said = "no reason given"
@@ -184,7 +191,9 @@ def applies(arguments: Namespace) -> bool:
     if machine_kind() == "freebsd" or arguments.verb in OUTSIDE:
         return False
     if arguments.verb == "up" and arguments.plan:
-        return False  # nothing is made for it
+        # Nothing is made for it: only a host that runs is asked.
+        layout = Layout(arguments.root)
+        return operate.recorded_host(layout).get("kind") == "freebsd" and Simulator(layout).is_running()
     if arguments.verb == "up":
         wanted = operate.read_description(Layout(arguments.root), arguments.site, kind=arguments.host)
         return wanted.host.kind == "freebsd"
@@ -205,7 +214,7 @@ def run(arguments: Namespace, argv: Sequence[str]) -> int:
                 f"the cloud was brought up by {elsewhere}/beastack; use that one, or destroy it and begin again"
             )
         simulator.run("stop", "--name", simulator.name, quiet=True)
-    if arguments.verb == "up":
+    if arguments.verb == "up" and not arguments.plan:
         _prepare(arguments, simulator)
     elif not simulator.is_running():
         if arguments.verb == "destroy":
@@ -223,7 +232,7 @@ def run(arguments: Namespace, argv: Sequence[str]) -> int:
     if arguments.verb == "backup" and arguments.file != "-":
         return _back_up(arguments.file, simulator, inner)
     status = simulator.inside(inner)
-    if arguments.verb == "up" and status == 0:
+    if arguments.verb == "up" and status == 0 and not arguments.plan:
         _open(arguments, simulator)
     if arguments.verb == "secrets" and status == 0 and simulator.layout.is_default:
         clients.write(_site(arguments, simulator), simulator.clients_record)

@@ -1,4 +1,4 @@
-"""Kernel modules: loading them, and which are there."""
+"""Kernel modules: loading and unloading them, and which are there."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from beastack.freebsd import command
 from beastack.freebsd.command import CommandError
-from beastack.freebsd.errors import ModuleNotFound, PermissionDenied, translate
+from beastack.freebsd.errors import ModuleBusy, ModuleNotFound, PermissionDenied, translate
 
-# What kldload(8) prints when it refuses.
+# What kldload(8) and kldunload(8) print when they refuse.
 _REFUSALS: tuple[tuple[str, type[CommandError]], ...] = (
     ("No such file or directory", ModuleNotFound),
     ("Operation not permitted", PermissionDenied),
+    # kldunload(8).
+    ("can't unload file: Device busy", ModuleBusy),
 )
 
 _FILE = re.compile(r"\s*(\d+)\s+(\d+)\s+(0x[0-9a-f]+)\s+([0-9a-f]+)\s+(\S+)(?:\s+\((.*)\))?\s*$")
@@ -56,6 +58,21 @@ def load(name: str) -> None:
         if error.status is None:
             raise
         raise translate(error, _REFUSALS) from None
+
+
+def unload(name: str) -> None:
+    """Unload a module by its file's name without ``.ko``.
+
+    What it made goes with it: interfaces of its kind are destroyed.
+
+    :raises ModuleNotFound: it is not loaded
+    :raises ModuleBusy: something uses it, or it is part of the kernel
+    :raises PermissionDenied: not root, in a jail, or the securelevel forbids it
+    """
+    try:
+        command.run(["kldunload", name])
+    except CommandError as error:
+        raise error if error.status is None else translate(error, _REFUSALS) from None
 
 
 def is_loaded(name: str) -> bool:

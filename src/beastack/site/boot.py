@@ -1,4 +1,4 @@
-"""Start the site when the machine boots: a systemd unit."""
+"""Start the site when the machine boots: by a systemd unit, or on FreeBSD by rc(8)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from beastack.freebsd.command import run
 from beastack.site import records
 from beastack.site.configuration import Site
+from beastack.site.host import freebsd_boot
 from beastack.site.operate import SiteError
 from beastack.site.records import Record
 
@@ -34,10 +35,13 @@ def unit_text(site: Site, command: Path) -> str:
 
 
 def enable(site: Site) -> str:
-    """Write and enable the unit; return what was done, in one line.
+    """Write and enable what starts the site; return what was done, in one line.
 
     :raises SiteError: this machine is not run by systemd
+    :raises CommandError: it cannot be enabled
     """
+    if site.description.host.kind == "freebsd":
+        return freebsd_boot.enable(site)
     if not Path("/etc/systemd/system").is_dir() or not Path("/usr/bin/systemctl").exists():
         raise SiteError(
             "this machine has no systemd: start the site with `beastack up` from whatever starts services here"
@@ -51,7 +55,9 @@ def enable(site: Site) -> str:
 
 
 def disable(site: Site) -> str:
-    """Disable and remove the unit; return what was done, in one line."""
+    """Disable and remove what starts the site; return what was done, in one line. Raises CommandError."""
+    if site.description.host.kind == "freebsd":
+        return freebsd_boot.disable(site)
     file = unit_file(site)
     if not file.exists():
         return "the site is not started at boot"

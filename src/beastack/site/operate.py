@@ -23,7 +23,7 @@ from beastack.site import host as hosts
 from beastack.site.configuration import Site
 from beastack.site.description import Description, load_description
 from beastack.site.execute import Reporter, carry_out
-from beastack.site.host import freebsd_volumes
+from beastack.site.host import freebsd_boot, freebsd_kernel, freebsd_volumes
 from beastack.site.layout import FORMAT, Layout
 from beastack.site.plan import Found, Step
 from beastack.site.secrets import load_or_make
@@ -43,6 +43,14 @@ OWN_BEFORE_MARKER = ("site.toml", "lock", ".site.json.new", "restore.part")
 
 class SiteError(Exception):
     """Something that stops the work before it begins; one line says what, where and what to do."""
+
+
+class Refused(SiteError):
+    """The host does not suit, for several reasons, each with what to do."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(problems))
 
 
 class NotASite(SiteError):
@@ -223,6 +231,7 @@ def find_facts(layout: Layout, description: Description) -> Found:
         environment_ready=release.is_installed(layout),
         venv_works=importlib.util.find_spec("ensurepip") is not None,
         supervisor_running=Client(layout.root).running(),
+        kernel_changes=tuple(freebsd_kernel.changes(description)) if description.host.kind == "freebsd" else (),
         openstack_command=find_program("openstack") is not None,
         resume=layout.marker.exists(),
     )
@@ -232,10 +241,14 @@ def check_machine(site_root: Path, description: Description, layout: Layout) -> 
     """Check what would stop ``up`` later.
 
     :raises SiteError: disk, ports or another switch stand in the way
+    :raises Refused: the system or its packages do not suit
     """
     check_disk(site_root, layout)
     check_kind(description)
     host = hosts.module(description.host.kind)
+    problems = host.problems(description)
+    if problems:
+        raise Refused(problems)
     switch = hosts.switch(description.host.kind)
     foreign = switch.foreign_datapath(layout) if description.host.has_network else None
     if foreign is not None:
@@ -327,12 +340,21 @@ def forget_earlier_boot(layout: Layout, kind: str) -> None:
 
     The state directory outlives a boot; what is in ``run`` does not.
     """
-    current = hosts.module(kind).boot_name()
-    marker = layout.run() / "boot-id"
-    if layout.run().exists() and not (marker.exists() and marker.read_text() == current):
+    if layout.run().exists() and not is_of_this_boot(layout, kind):
         shutil.rmtree(layout.run())
+        freebsd_kernel.forget(layout)
     layout.run().mkdir(mode=0o711, exist_ok=True)
-    marker.write_text(current)
+    _boot_marker(layout).write_text(hosts.module(kind).boot_name())
+
+
+def is_of_this_boot(layout: Layout, kind: str) -> bool:
+    """Return whether the site was up since the machine was started last."""
+    marker = _boot_marker(layout)
+    return marker.exists() and marker.read_text() == hosts.module(kind).boot_name()
+
+
+def _boot_marker(layout: Layout) -> Path:
+    return layout.run() / "boot-id"
 
 
 def bring_up(site: Site, plan: list[Step], reporter: Reporter) -> Outcome:
@@ -415,6 +437,8 @@ def _stop(client: Client, names: list[str]) -> None:
 def destroy(layout: Layout, site: Site | None, say: Any, *, packages: bool) -> None:
     """Remove all that ``up`` made, newest first, and nothing else."""
     if site is not None:
+        if not is_of_this_boot(layout, site.description.host.kind):
+            freebsd_kernel.forget(layout)
         bring_down(site, say)
         if site.description.host.has_guests:
             hosts.hypervisor(site.description.host.kind).forget_guests(site)
@@ -464,6 +488,10 @@ def _undo(record: records.Record) -> str:
     if record.kind == "clouds":
         clients.remove(path, record.detail == "made")
         return f"removed beastack's entries from {path}"
+    if record.kind in (freebsd_kernel.MODULE, freebsd_kernel.SYSCTL):
+        return freebsd_kernel.undo(record)
+    if record.kind == freebsd_boot.VARIABLE:
+        return freebsd_boot.undo(record)
     if record.kind == "unit":
         run(["systemctl", "disable", path.name], ok=range(256))
         path.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ class Found:
     environment_ready: bool = False
     venv_works: bool = True
     supervisor_running: bool = False
+    kernel_changes: tuple[str, ...] = ()
     openstack_command: bool = True
     resume: bool = False
 
@@ -35,7 +36,8 @@ class Step:
     changes: tuple[str, ...] = ()
 
 
-#: Steps that only hosts of a role have.
+#: Steps that only hosts of a kind or of a role have.
+FREEBSD_STEPS = ("kernel",)
 GUEST_STEPS = ("hypervisor", "compute", "first-image", "image")
 NETWORK_STEPS = ("switch", "agents", "networks", "hosts")
 CONTROL_STEPS = (
@@ -60,16 +62,16 @@ def make_plan(description: Description, layout: Layout, found: Found) -> list[St
     bound = ("supervisor",) if description.network.underlay is None else ("supervisor", "switch")
     steps = [
         Step("packages", "Install system packages", (), _packages(found)),
-        # Debian splits what venv needs into a package of its own.
-        Step("environment", "Install the OpenStack release", () if found.venv_works else ("packages",),
+        Step("environment", "Install the OpenStack release", _before_environment(description, found),
              _environment(layout, found)),
         Step("users", "Make service users", ("packages",), _users(found)),
         Step("files", "Write configuration", ("users",), (f"files below {layout.root}",)),
         Step("console-pages", "Fetch the noVNC pages", ("packages",)),
         Step("supervisor", "Start the supervisor", ("files",)),
         Step("preload", "Load the services' code", ("supervisor", "environment")),
-        Step("switch", "Start Open vSwitch", ("supervisor",), _switch(layout)),
-        Step("hypervisor", "Start libvirt", ("supervisor",), ("libvirt's directories, if they are missing",)),
+        Step("kernel", "Prepare the kernel", (), found.kernel_changes),
+        Step("switch", "Start Open vSwitch", ("supervisor", "kernel"), _switch(layout)),
+        Step("hypervisor", "Start libvirt", ("supervisor", "kernel"), ("libvirt's directories, if they are missing",)),
         Step("database", "Start MariaDB" if private_database else "Reach the database", ("supervisor",)),
         Step("databases", "Make the databases", ("database",)),
         Step("messaging", "Start RabbitMQ" if private_messaging and description.host.has_control else "Reach RabbitMQ",
@@ -100,6 +102,7 @@ def make_plan(description: Description, layout: Layout, found: Found) -> list[St
         *(GUEST_STEPS if not host.has_guests else ()),
         *(NETWORK_STEPS if not host.has_network else ()),
         *(CONTROL_STEPS if not host.has_control else ()),
+        *(FREEBSD_STEPS if host.kind != "freebsd" or not (host.has_network or host.has_guests) else ()),
     }
     steps = [_without(step, left_out) for step in steps if step.name not in left_out]
     if host.has_guests and description.instance.boot:
@@ -139,6 +142,11 @@ def _packages(found: Found) -> tuple[str, ...]:
 
 def _environment(layout: Layout, found: Found) -> tuple[str, ...]:
     return () if found.environment_ready else (f"Python packages in {layout.venv}",)
+
+
+def _before_environment(description: Description, found: Found) -> tuple[str, ...]:
+    """Return what the environment waits for: Debian packages what venv needs apart, FreeBSD compiled modules."""
+    return ("packages",) if description.host.kind == "freebsd" or not found.venv_works else ()
 
 
 def _users(found: Found) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Record:
-    """One thing made: its kind (packages, user, file, link, directory, text), name and what undoing needs."""
+    """One thing made: its kind (packages, user, file, link, module, ...), name and what undoing needs."""
 
     kind: str
     name: str

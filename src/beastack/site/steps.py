@@ -31,7 +31,7 @@ from beastack.site.api import Cloud
 from beastack.site.configuration import Site
 from beastack.site.description import Description
 from beastack.site.execute import Action
-from beastack.site.host import freebsd, freebsd_volumes, linux_hypervisor
+from beastack.site.host import freebsd, freebsd_kernel, freebsd_volumes, linux_hypervisor
 from beastack.site.layout import Layout
 from beastack.site.wait import wait_until
 from beastack.supervisor.client import Client
@@ -116,6 +116,10 @@ class Steps:
             ),
             "supervisor": Action(lambda: False, self.start_supervisor, verify=False),
             "preload": Action(self.is_preloaded, self.preload, verify=False),
+            "kernel": Action(
+                lambda: not freebsd_kernel.changes(self.site.description),
+                lambda progress: freebsd_kernel.prepare(self.layout, self.site.description),
+            ),
             "switch": Action(lambda: False, self.start_switch, verify=False),
             "hypervisor": Action(
                 lambda: (
@@ -172,7 +176,9 @@ class Steps:
         return missing
 
     def install_release(self, progress: Progress) -> None:
-        release.install(self.layout, self.site.facts.python, progress)
+        # There are no wheels for FreeBSD: what has compiled parts is the packages' there.
+        without = release.split() if self.site.description.host.kind == "freebsd" else None
+        release.install(self.layout, self.site.facts.python, progress, without=without)
 
     def missing_users(self) -> list[str]:
         """Return which of the site's users do not exist yet."""
@@ -334,6 +340,8 @@ class Steps:
     def preload(self, progress: Progress) -> None:
         """Begin to import; who needs a parent waits for it."""
         release.link_system_modules(self.layout)
+        if self.site.description.host.kind == "freebsd":
+            freebsd.link_modules(self.layout, self.site.description)
         release.make_known(self.layout)
         self.supervisor.ask("preload", names=[parent.name for parent in services.parents(self.site)])
 

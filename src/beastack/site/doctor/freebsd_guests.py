@@ -12,7 +12,7 @@ from beastack.site.doctor.answers import GUEST_RUNNING
 from beastack.site.doctor.finding import Finding, bad, good
 from beastack.site.doctor.processes import last_words
 from beastack.site.doctor.view import View
-from beastack.site.host import freebsd, freebsd_hypervisor
+from beastack.site.host import freebsd_hypervisor, freebsd_packages
 
 INTEL, AMD, ANY_MODE = "hw.vmm.vmx.initialized", "hw.vmm.svm.num_asids", "hw.vmm.vmx.cap.unrestricted_guest"
 AROUND = "kern.vm_guest"
@@ -20,7 +20,7 @@ AROUND = "kern.vm_guest"
 BOOT_MESSAGES = Path("/var/run/dmesg.boot")
 #: Features of processors that vmm(4) needs, and how the kernel's messages call their lines.
 FEATURES = {"POPCNT": r"Features2=", "EPT": r"VT-x: ", "UG": r"VT-x: "}
-FIRMWARE = Path(freebsd.GUEST_PACKAGES["edk2-bhyve"])
+FIRMWARE = Path(freebsd_packages.GUEST_PACKAGES["edk2-bhyve"])
 #: The oldest libvirt that nova takes (nova.virt.libvirt.driver, MIN_LIBVIRT_VERSION).
 LIBVIRT = (8, 0, 0)
 MACHINES = Path("/dev/vmm")

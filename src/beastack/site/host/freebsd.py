@@ -1,91 +1,42 @@
 """A host of kind freebsd: packages and users, and who holds a port.
 
 The places are those of FreeBSD's packages (hier(7), /usr/local). It runs
-on FreeBSD, real or simulated; a simulated host has no package manager, and
-whoever starts it brings the packages' programs.
+on FreeBSD, real or simulated.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from beastack.freebsd import account, memory, process, uptime
-from beastack.freebsd.command import CommandError, CommandNotFound, find_program, run
+from beastack.freebsd.command import find_program, run
 from beastack.site import records
 from beastack.site.configuration import Facts
 from beastack.site.data_services import Programs
-from beastack.site.description import Description
-from beastack.site.host import HostError
+from beastack.site.host.freebsd_packages import (
+    console_pages,
+    install_packages,
+    link_modules,
+    missing_packages,
+    notes,
+    packages,
+    problems,
+    remove_packages,
+)
 from beastack.site.layout import Layout
 from beastack.site.records import Record
 
-Progress = Callable[[str], None]
+__all__ = [
+    "add_to_group", "add_user", "available_memory", "boot_name", "console_pages", "descendants", "facts",
+    "install_packages", "link_modules", "memory_of", "missing_packages", "missing_users", "notes", "packages",
+    "port_holder", "problems", "programs", "remove_packages", "remove_user", "user_exists",
+]  # fmt: skip
 
-#: Packages that a control host needs, and those of a host with networks; and a file that each brings.
-CONTROL_PACKAGES = {
-    "mariadb118-server": "/usr/local/libexec/mariadbd",
-    "mariadb118-client": "/usr/local/bin/mariadb",
-    "rabbitmq": "/usr/local/sbin/rabbitmq-server",
-}
-NETWORK_PACKAGES = {
-    "openvswitch": "/usr/local/sbin/ovs-vswitchd",
-    "dnsmasq": "/usr/local/sbin/dnsmasq",
-    "haproxy": "/usr/local/sbin/haproxy",
-}
-GUEST_PACKAGES = {
-    "libvirt": "/usr/local/sbin/libvirtd",
-    "edk2-bhyve": "/usr/local/share/uefi-firmware/BHYVE_UEFI.fd",
-    "qemu-tools": "/usr/local/bin/qemu-img",
-    "cdrtools": "/usr/local/bin/mkisofs",
-}
-PACKAGES = {**CONTROL_PACKAGES, **NETWORK_PACKAGES, **GUEST_PACKAGES}
 ERLANG_PROGRAMS = Path("/usr/local/lib")
-NOVNC = Path("/usr/local/libexec/novnc")
-PYTHONS = tuple(f"/usr/local/bin/python3.{minor}" for minor in (11, 12, 13))
-
-
-# Packages
-
-
-def packages(description: Description) -> list[str]:
-    """Return the packages that a site needs."""
-    host = description.host
-    return [
-        *(CONTROL_PACKAGES if host.has_control else ()),
-        *(NETWORK_PACKAGES if host.has_network else ()),
-        *(GUEST_PACKAGES if host.has_guests else ()),
-    ]
-
-
-def missing_packages(names: Sequence[str]) -> list[str]:
-    """Return which of the packages are not installed, by the file that each brings."""
-    return [name for name in names if not os.path.exists(PACKAGES[name])]
-
-
-def install_packages(layout: Layout, names: Sequence[str], progress: Progress) -> None:
-    """Install packages with pkg(8); recorded for ``destroy``.
-
-    :raises HostError: pkg refused, or there is none
-    """
-    if not names:
-        return
-    progress(f"installing {len(names)} packages and what they depend on")
-    try:
-        run(["pkg", "install", "-y", *names], timeout=1800, env={"ASSUME_ALWAYS_YES": "yes"})
-    except CommandNotFound as error:
-        raise HostError(f"this host has no pkg: bring {', '.join(names)} some other way, then try again") from error
-    except CommandError as error:
-        raise HostError(f"the packages cannot be installed: {error} (check pkg's repositories)") from error
-    records.add(layout.records, Record("packages", "freebsd", " ".join(names)))
-
-
-def remove_packages(names: Sequence[str]) -> None:
-    """Remove packages that ``install_packages`` brought in. Raises CommandError."""
-    run(["pkg", "delete", "-y", *names], timeout=900)
 
 
 # Users
@@ -182,20 +133,7 @@ def facts(layout: Layout) -> Facts:
         cpus=os.cpu_count() or 1,
         hostname=os.uname().nodename.partition(".")[0] or "localhost",
         novnc_pages=str(layout.data("novnc")),
-        python=next((python for python in PYTHONS if os.path.exists(python)), PYTHONS[0]),
+        # The one that runs this: its version is in the names of the packages.
+        python=f"/usr/local/bin/python3.{sys.version_info.minor}",
         helper=str(layout.code / "beastack" / "supervisor" / "request.py"),
     )
-
-
-def console_pages(layout: Layout) -> None:
-    """Make the package's noVNC pages the site's.
-
-    :raises HostError: they are not installed
-    """
-    target = layout.data("novnc")
-    if not (NOVNC / "vnc_lite.html").exists():
-        raise HostError(f"there are no noVNC pages in {NOVNC}: pkg install novnc")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        target.unlink()
-    target.symlink_to(NOVNC)

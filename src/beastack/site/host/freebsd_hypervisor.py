@@ -13,7 +13,7 @@ import os
 import uuid
 from pathlib import Path
 
-from beastack.freebsd import kld, process, sysctl, zfs
+from beastack.freebsd import process, zfs
 from beastack.freebsd.command import SEARCH_PATH, CommandError, run
 from beastack.site import records
 from beastack.site.configuration import Site
@@ -33,6 +33,7 @@ DEFINITIONS = Path("/usr/local/etc/libvirt/bhyve")
 LOGS = Path("/var/log/libvirt/bhyve")
 #: Guests' taps come up when bhyve opens them (if_tuntap(4)).
 UP_ON_OPEN = "net.link.tap.up_on_open"
+SYSCTLS = {UP_ON_OPEN: "1"}
 
 
 def socket(site: Site) -> str:
@@ -70,21 +71,13 @@ def group_of(site: Site) -> str:
 
 
 def prepare(site: Site) -> None:
-    """Load the modules, and write libvirtd's configuration and the hook.
+    """Write libvirtd's configuration and the hook.
 
-    :raises HostError: a module cannot be loaded, another libvirtd runs, or there is no dataset for disks
+    :raises HostError: another libvirtd runs, or there is no dataset for disks
     """
     foreign = foreign_libvirtd(site)
     if foreign is not None:
         raise HostError(f"this host runs {foreign} already, and there can be one: service libvirtd stop, then up again")
-    for name in MODULES:
-        try:
-            if not kld.is_loaded(name):
-                kld.load(name)
-        except CommandError as error:
-            raise HostError(f"the kernel module {name} cannot be loaded: {error}") from error
-    if sysctl.read_integer(UP_ON_OPEN) != 1:
-        sysctl.write_value(UP_ON_OPEN, 1)
     freebsd_volumes.prepare(site)
     for directory, mode in ((site.layout.etc("libvirt"), 0o755), (site.layout.run("libvirt"), 0o2750)):
         directory.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from beastack.freebsd import interface, jail, kld, process
-from beastack.freebsd.command import CommandError
+from beastack.freebsd import interface, jail, process
 from beastack.freebsd.errors import ProcessNotFound
 from beastack.site.configuration import NEUTRON_AGENTS, Site, bridge_mappings, neutron_state
 from beastack.site.host import HostError, freebsd_underlay, freebsd_vswitchd, ovs
@@ -92,17 +91,7 @@ def all_bridges(site: Site) -> list[str]:
 
 
 def prepare_database(site: Site) -> None:
-    """Load what the switch needs of the kernel, and make its database if there is none.
-
-    :raises HostError: a module cannot be loaded
-    :raises CommandError: ovsdb-tool failed
-    """
-    for name in MODULES:
-        try:
-            if not kld.is_loaded(name):
-                kld.load(name)
-        except CommandError as error:
-            raise HostError(f"the kernel module {name} cannot be loaded: {error}") from error
+    """Make the switch's database if there is none. Raises CommandError."""
     ovs.prepare_database(site, SCHEMA)
     _settings_file(site).write_text(json.dumps(_settings(site), indent=1) + "\n")
 

@@ -43,6 +43,16 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 _POLICY_TEXT = "#!/bin/sh\n# Made by beastack while it installs packages; removed right after.\nexit 101\n"
 
 
+def notes() -> list[str]:
+    """Return what the operator should know of this host: nothing."""
+    return []
+
+
+def problems(description: Description) -> list[str]:
+    """Return what stops ``up`` on this host before anything is changed: nothing that packages do."""
+    return []
+
+
 def packages(description: Description) -> list[str]:
     """Return the packages that a site needs."""
     return list(PACKAGES)
