@@ -130,6 +130,25 @@ def test_a_guest_whose_machine_never_was_is_taken_down(tmp_path: Path, on_freebs
     on_freebsd(body, *SEAMS)
 
 
+def test_guests_are_started_one_after_the_other(tmp_path: Path, on_freebsd: OnFreeBSD) -> None:
+    def body() -> None:
+        driver = make_driver(tmp_path)
+        # Only now: libvirt has to be the stand-in.
+        from beastack.port.nova.bhyve.guest import ONE_START
+
+        instance = start_guest(driver)
+        domain = driver.connection.domains[UUID]
+        domain.destroy()
+        held: list[bool] = []
+        started = domain.createWithFlags
+        domain.createWithFlags = lambda flags=0: (started(flags), held.append(ONE_START.locked()))
+        driver._host.get_guest(instance).launch()
+        assert held == [True]
+        assert not ONE_START.locked()
+
+    on_freebsd(body, *SEAMS)
+
+
 def test_a_guest_left_frozen_goes_on(tmp_path: Path, on_freebsd: OnFreeBSD) -> None:
     def body() -> None:
         from dataclasses import replace

@@ -175,9 +175,8 @@ class Simulator:
 
     def enter(self, argv: Sequence[str]) -> NoReturn:
         """Go on as this command line in the host's network, as a program of Linux: where the cloud's APIs answer."""
-        program = str(PROJECT / "simulator" / "freebsd-sim")
-        command = [program, "outside", "--name", self.name, "--", str(PROJECT / "beastack"), *argv]
-        os.execve(program, command, {**os.environ, STATE: str(self.state), ENTERED: self.name})
+        command, environment = self._command("outside", "--name", self.name, "--", str(PROJECT / "beastack"), *argv)
+        os.execve(command[0], command, {**environment, ENTERED: self.name})
 
 
 def host_of(layout: Layout) -> Simulator | None:

@@ -16,6 +16,7 @@ from beastack.freebsd import sysctl
 from beastack.freebsd.command import CommandError
 from beastack.port.nova.bhyve import disks, watch
 from beastack.port.nova.bhyve.capabilities import CapabilityMixin
+from beastack.port.nova.bhyve.config_drive import ConfigDriveMixin
 from beastack.port.nova.bhyve.consoles import ConsoleMixin
 from beastack.port.nova.bhyve.diagnostics import DiagnosticsMixin
 from beastack.port.nova.bhyve.disks import DiskMixin
@@ -35,8 +36,8 @@ VISIBILITY = ("security.bsd.see_other_uids", "security.bsd.see_other_gids")
 
 
 class BhyveDriver(
-    CapabilityMixin, GuestXmlMixin, ConsoleMixin, DiskMixin, InterfaceMixin, SnapshotMixin, DiagnosticsMixin,
-    driver.LibvirtDriver,
+    CapabilityMixin, GuestXmlMixin, ConsoleMixin, DiskMixin, ConfigDriveMixin, InterfaceMixin, SnapshotMixin,
+    DiagnosticsMixin, driver.LibvirtDriver,
 ):  # fmt: skip
     """Guests of bhyve."""
 

@@ -7,6 +7,7 @@ taken down, and from then on libvirt is right.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,10 @@ SETTLED_AFTER = 3.0
 INTERVAL = 0.1
 #: Bytes of bhyve's last words in an error.
 LAST_WORDS = 400
+
+#: Held while libvirt starts a guest: its bhyve driver keeps the name of the pid file of the guest that it starts in
+#: one place for all (driver->pidfile in virBhyveProcessStartImpl), and would take one guest's process for another's.
+ONE_START = threading.Lock()
 
 
 class BhyveGuest(libvirt_guest.Guest):
@@ -91,7 +96,8 @@ class BhyveGuest(libvirt_guest.Guest):
         if changed is not None:
             self._define(changed)
             forget_next(self.uuid)
-        result = super().launch()
+        with ONE_START:
+            result = super().launch()
         self._await_setup()
         return result
 
