@@ -10,7 +10,7 @@ import pytest
 
 from beastack.site import configuration, secrets
 from beastack.site import description as descriptions
-from beastack.site.configuration import FILES, Facts, Site, merge, render, render_service
+from beastack.site.configuration import FILES, Facts, Site, merge, render, render_files, render_service
 from beastack.site.description import Compute, Database, Description, Hosts, Logs, Messaging, Network
 from beastack.site.layout import Layout
 from beastack.site.services import UNITS
@@ -280,3 +280,16 @@ def test_the_whole_file_is_as_it_was(service: str) -> None:
         golden.parent.mkdir(exist_ok=True)
         golden.write_text(text)
     assert text == golden.read_text()
+
+
+def test_novas_api_has_upstreams_pipelines_through_ours() -> None:
+    site = make_site()
+    assert render_files(site, "glance").keys() == {"glance-api.conf"}
+    files = render_files(site, "nova-api")
+    assert files.keys() == {"nova.conf", "api-paste.ini"}
+    assert "api_paste_config = /srv/cloud/etc/nova-api/api-paste.ini\n" in files["nova.conf"]
+    assert files["api-paste.ini"].endswith(
+        "[composite:osapi_compute]\n"
+        "paste.composite_factory = beastack.port.nova.api_pipeline:make\n"
+        "upstream = /srv/cloud/venv/etc/nova/api-paste.ini\n"
+    )

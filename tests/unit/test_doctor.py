@@ -329,10 +329,13 @@ def test_secrets_that_others_can_read(view: View) -> None:
 
 def test_configuration_that_was_edited(view: View) -> None:
     for service in configuration.FILES:
-        name, text = configuration.render_service(view.site, service)
         view.layout.etc(service).mkdir(parents=True)
-        (view.layout.etc(service) / name).write_text(text)
+        for name, text in configuration.render_files(view.site, service).items():
+            (view.layout.etc(service) / name).write_text(text)
     assert not bad(files.check_configuration(view))
+    (view.layout.etc("nova-api") / "api-paste.ini").unlink()
+    assert the_bad(files.check_configuration(view)).seen.endswith(": nova-api")
+    (view.layout.etc("nova-api") / "api-paste.ini").write_text(configuration.nova_pipeline(view.site))
     (view.layout.etc("glance") / "glance-api.conf").write_text("[DEFAULT]\n")
     assert the_bad(files.check_configuration(view)).seen.endswith(": glance")
 

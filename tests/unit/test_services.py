@@ -108,8 +108,10 @@ def test_the_files_that_apis_read() -> None:
     found = specs()
     assert found["keystone"].env["OS_KEYSTONE_CONFIG_FILES"] == "/srv/cloud/etc/keystone/keystone.conf"
     assert found["neutron-api"].env["OS_NEUTRON_CONFIG_FILES"] == "neutron.conf"
+    # nova's API has pipelines of the site's own.
+    assert found["nova-api"].env["OS_NOVA_CONFIG_FILES"] == "/srv/cloud/etc/nova-api/api-paste.ini;nova.conf"
     nova = "/srv/cloud/venv/etc/nova/api-paste.ini;nova.conf"
-    assert found["nova-api"].env["OS_NOVA_CONFIG_FILES"] == nova
+    assert found["nova-metadata"].env["OS_NOVA_CONFIG_FILES"] == nova
 
 
 def test_an_api_is_served_by_our_server_and_gets_no_arguments() -> None:

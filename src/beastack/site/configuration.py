@@ -17,6 +17,9 @@ from beastack.site.layout import Layout
 
 Sections = dict[str, dict[str, object]]
 
+#: Upstream's name for the description of an API's pipelines.
+PIPELINE = "api-paste.ini"
+
 #: Databases of the cloud and the secret that their user has.
 DATABASES: Mapping[str, tuple[str, ...]] = {
     "keystone": ("keystone",),
@@ -352,8 +355,21 @@ def nova_api(site: Site) -> Sections:
         _nova(site, "nova-api"),
         _nova_databases(site),
         _nova_consoles(site),
-        {"quota": {"driver": "nova.quota.DbQuotaDriver"}},
+        {
+            "quota": {"driver": "nova.quota.DbQuotaDriver"},
+            "wsgi": {"api_paste_config": site.layout.etc("nova-api") / PIPELINE},
+        },
     )
+
+
+def nova_pipeline(site: Site) -> str:
+    """Return nova-api's pipelines: upstream's, with a filter that refuses what instances on bhyve cannot do."""
+    return render({
+        "composite:osapi_compute": {
+            "paste.composite_factory": "beastack.port.nova.api_pipeline:make",
+            "upstream": site.layout.venv / "etc/nova/api-paste.ini",
+        }
+    })  # fmt: skip
 
 
 def nova_metadata(site: Site) -> Sections:
@@ -721,3 +737,11 @@ def render_service(site: Site, service: str) -> tuple[str, str]:
     """Return the file name and text of a service's configuration."""
     name, sections = FILES[service]
     return name, render(sections(site))
+
+
+def render_files(site: Site, service: str) -> dict[str, str]:
+    """Return the name and text of every file of a service."""
+    files = dict([render_service(site, service)])
+    if service == "nova-api":
+        files[PIPELINE] = nova_pipeline(site)
+    return files

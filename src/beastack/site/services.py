@@ -15,7 +15,7 @@ from typing import Any
 
 from beastack.freebsd.command import SEARCH_PATH
 from beastack.site import code
-from beastack.site.configuration import FILES, Site, render_service
+from beastack.site.configuration import FILES, PIPELINE, Site, render_files, render_service
 from beastack.site.description import Description
 from beastack.supervisor.spec import Helper, Parent, Service
 
@@ -170,7 +170,7 @@ PASSING_PARENTS = ("keystone", "glance", "placement", "console")
 
 
 def configuration_digest(text: str) -> str:
-    """Return a short hash of a configuration file's text."""
+    """Return a short hash of the text of a service's configuration files."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -186,7 +186,7 @@ def environment(site: Site, service: str) -> dict[str, str]:
         "PYTHONPATH": str(site.layout.code),
         # Not read by anything: other code makes another process of it, and so does another configuration.
         "BEASTACK_CODE": code.digest(),
-        CONFIGURATION: configuration_digest(render_service(site, service)[1]),
+        CONFIGURATION: configuration_digest("".join(render_files(site, service).values())),
         "BEASTACK_ROOT": str(site.layout.root),
         "OVS_RUNDIR": str(site.layout.run("openvswitch")),
         # Upstream's own switch: nova's proxies and nova-manage would patch the library otherwise.
@@ -205,7 +205,8 @@ def environment(site: Site, service: str) -> dict[str, str]:
         variables["OS_NEUTRON_CONFIG_FILES"] = file
     elif kind == "nova":
         # Its WSGI start-up takes the first file for the paste configuration.
-        variables["OS_NOVA_CONFIG_FILES"] = f"{site.layout.venv}/etc/nova/api-paste.ini;{file}"
+        pipeline = etc / PIPELINE if service == "nova-api" else site.layout.venv / "etc/nova" / PIPELINE
+        variables["OS_NOVA_CONFIG_FILES"] = f"{pipeline};{file}"
     return variables
 
 

@@ -229,8 +229,8 @@ class Steps:
             owner = None if unit.root else layout.user(unit.name)
             self._directory(layout.etc(unit.name), None, owner, 0o750)
             self._directory(layout.run(unit.name), owner, owner, 0o750)
-            name, text = configuration.render_service(self.site, unit.name)
-            self._file(layout.etc(unit.name) / name, text, owner)
+            for name, text in configuration.render_files(self.site, unit.name).items():
+                self._file(layout.etc(unit.name) / name, text, owner)
         if self.site.description.host.has_network:
             self._network_directories()
         if self.site.description.host.has_guests and self.site.description.host.kind == "freebsd":

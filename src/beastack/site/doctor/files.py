@@ -48,9 +48,9 @@ def check_configuration(view: View) -> Iterator[Finding]:
     changed = []
     units = services.units(view.site.description)
     for service in (unit.name for unit in units):
-        name, text = configuration.render_service(view.site, service)
-        path = view.layout.etc(service) / name
-        if not path.exists() or path.read_text() != text:
+        files = configuration.render_files(view.site, service)
+        paths = {view.layout.etc(service) / name: text for name, text in files.items()}
+        if not all(path.exists() and path.read_text() == text for path, text in paths.items()):
             changed.append(service)
     if changed:
         seen = "not what site.toml makes (edited, or site.toml or beastack changed since): " + listed(changed)
