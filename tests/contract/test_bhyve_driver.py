@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bhyve_guests import UUID, make_context, make_flavor, make_image, make_instance, make_port, make_xml
+from bhyve_guests import IMAGE, UUID, make_context, make_flavor, make_image, make_instance, make_port, make_xml
 from bhyve_host import make_driver
 from bhyve_libvirt import virConnect
 
@@ -246,6 +246,7 @@ def test_interfaces_come_and_go_at_the_next_start(tmp_path: Path, on_freebsd: On
 def test_what_bhyve_cannot_do_is_refused_at_once(tmp_path: Path, on_freebsd: OnFreeBSD) -> None:
     def body() -> None:
         from nova import exception
+        from nova.compute import power_state
 
         driver = make_driver(tmp_path)
         instance = start_guest(driver)
@@ -265,6 +266,10 @@ def test_what_bhyve_cannot_do_is_refused_at_once(tmp_path: Path, on_freebsd: OnF
             driver.set_admin_password(instance, "x")
         with pytest.raises(exception.InstanceQuiesceNotSupported):
             driver.quiesce(make_context(), instance, make_image({}))
+        strict = {"image_os_require_quiesce": "yes"}
+        instance = make_instance(make_flavor({}), system_metadata=strict, power_state=power_state.RUNNING)
+        with pytest.raises(exception.InstanceQuiesceNotSupported):
+            driver.snapshot(make_context(), instance, IMAGE, lambda *states: None)
 
     on_freebsd(body, *SEAMS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from argparse import Namespace
 from pathlib import Path
@@ -118,3 +119,35 @@ def test_every_seam_and_release_is_held() -> None:
     assert len(MODES) == 3
     assert all(lock.is_file() for release in RELEASES for lock in lock_files(release))
     assert set(RELEASES) == set(command.RELEASES)
+
+
+#: More than this many seams, and upstream would better be changed.
+MOST = 22
+
+WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+         "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty", "twenty-one",
+         "twenty-two")  # fmt: skip
+
+
+def named_seams(text: str) -> list[str]:
+    """Return the seams that a text names: ``C1, C2``, and ``V1 to V6`` for all between."""
+    found = []
+    for kind, first, last in re.findall(r"\b([A-Z])(\d)(?: to [A-Z](\d))?\b", text):
+        found += [f"{kind}{number}" for number in range(int(first), int(last or first) + 1)]
+    return found
+
+
+@pytest.mark.parametrize("host", ["freebsd", "linux"])
+def test_the_readme_names_and_counts_the_seams_of_each_kind_of_host(host: str) -> None:
+    lines = (Path(__file__).parents[2] / "README.md").read_text().splitlines()
+    rows = lines[lines.index("| host | seams |") + 2 :]
+    text = next(row for row in rows if row.startswith(f"| `{host}` |")).split("|")[2].strip()
+    ids = [seam.id for seam in installed_on(host)]
+    assert sorted(named_seams(text)) == sorted(ids)
+    if len(ids) > 1:
+        assert text.startswith(f"{WORDS[len(ids)]}: ")
+
+
+def test_there_are_few_and_every_one_is_in_use() -> None:
+    assert len(ALL) <= MOST
+    assert {seam.id for seam in ALL} == {seam.id for host in ("freebsd", "linux") for seam in installed_on(host)}

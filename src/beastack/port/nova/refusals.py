@@ -93,7 +93,7 @@ ATTACH_VOLUME = Refusal(
 )  # fmt: skip
 
 
-class Refusals(base.Middleware):  # type: ignore[misc]
+class Refusals(base.Middleware):
     """The filter."""
 
     @webob.dec.wsgify(RequestClass=wsgi.Request)  # type: ignore[untyped-decorator]

@@ -7,6 +7,7 @@ stopped while the file is read.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from nova import exception
@@ -27,9 +28,15 @@ class SnapshotMixin:
     """Snapshots of instances to Glance."""
 
     _host: Any
+    _requires_quiesce: Callable[[Any], bool]
 
     def snapshot(self, context: Any, instance: Any, image_id: str, update_task_state: Any) -> None:
-        """Make an image of an instance's root disk."""
+        """Make an image of an instance's root disk.
+
+        :raises InstanceQuiesceNotSupported: the guest runs, and its image requires that its file systems are quiet
+        """
+        if instance.power_state == power_state.RUNNING and self._requires_quiesce(instance.image_meta):
+            raise exception.InstanceQuiesceNotSupported(instance_id=instance.uuid)
         try:
             super().snapshot(context, instance, image_id, update_task_state)  # type: ignore[misc]
         finally:
