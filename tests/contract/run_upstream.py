@@ -1,6 +1,6 @@
 """Runs upstream's own unit tests in this interpreter, with or without the seams, and writes how each ended.
 
-Usage: python run_upstream.py without|installed|effective OUTPUT.json [--leave-out CLASS] MODULE...
+Usage: python run_upstream.py without|installed|effective OUTPUT.json [--leave-out MODULE_OR_CLASS] MODULE_OR_PACKAGE...
 
 ``installed``: every seam stands, on this machine as it is. ``effective``: the
 same where each seam is needed, on what says that it is FreeBSD or has an old
@@ -89,6 +89,14 @@ def single_tests(suite: Any) -> Iterator[Any]:
         yield suite
 
 
+def load_tests(names: Sequence[str]) -> Iterator[Any]:
+    """Give the tests of modules, and of all modules in packages."""
+    loader = unittest.defaultTestLoader
+    for name in names:
+        is_package = hasattr(importlib.import_module(name), "__path__")
+        yield from single_tests(loader.discover(name) if is_package else loader.loadTestsFromName(name))
+
+
 def read_arguments(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser()
@@ -111,7 +119,7 @@ def main() -> int:
     elif effective:
         become_freebsd(packages)
     result = Outcomes()
-    for test in single_tests(unittest.defaultTestLoader.loadTestsFromNames(arguments.modules)):
+    for test in load_tests(arguments.modules):
         if not any(f".{name}." in test.id() for name in arguments.leave_out):
             test.run(result)
     with open(arguments.output, "w") as stream:

@@ -116,6 +116,9 @@ def test_tests_that_did_not_run_are_a_failure() -> None:
 def test_every_seam_and_release_is_held() -> None:
     packages = {module.partition(".")[0] for group in GROUPS for module in group.modules}
     assert {seam.module.partition(".")[0] for seam in ALL} == packages
+    for release in RELEASES:
+        assert packages == {name.partition(".")[0] for group in GROUPS if release in group.releases
+                            for name in group.modules}  # fmt: skip
     assert len(MODES) == 3
     assert all(lock.is_file() for release in RELEASES for lock in lock_files(release))
     assert set(RELEASES) == set(command.RELEASES)
