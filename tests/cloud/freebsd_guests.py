@@ -16,6 +16,7 @@ from beastack.cli import testing
 from conftest import eventually, links, namespaces, user_names
 from freebsd_pair import Api, PairedSite, open_api
 
+LOCAL_IDENTITY = "http://127.0.0.1:5000/v3"
 LIMIT = 240  # seconds for a guest under software emulation to boot
 
 
@@ -34,12 +35,17 @@ class Guest:
 
     def act(self, **action: Any) -> None:
         """Have nova do something with it."""
-        self.api.ask("compute", "POST", f"/servers/{self.number}/action", action, ok=(202, 200))
+        self.api.ask("compute", "POST", f"/servers/{self.number}/action", action, ok=(200, 202, 204))
 
     def is_in(self, status: str) -> bool:
         """Tell whether nova has it in a state, with nothing under way."""
         seen = self.show()
         return bool(seen["status"] == status and seen["OS-EXT-STS:task_state"] is None)
+
+    def task(self) -> str | None:
+        """Return what nova is doing with it."""
+        found: str | None = self.show()["OS-EXT-STS:task_state"]
+        return found
 
     @property
     def domain(self) -> str:
@@ -65,7 +71,7 @@ class Guest:
 
     def is_reached(self) -> bool:
         """Tell whether it answers over the network."""
-        return "first" in self.shell("hostname")
+        return self.shell("hostname").strip() == self.show()["name"]
 
     def ports(self) -> list[str]:
         """Return its ports in the switch."""
@@ -100,7 +106,15 @@ def whole_site() -> Iterator[PairedSite]:
 def admin_api(site: PairedSite) -> Iterator[Api]:
     """Ask the site's APIs as the administrator for as long as the block lasts."""
     secrets = json.loads((site.root / "secrets.json").read_text())
-    with open_api(site.host, secrets["admin"], "http://127.0.0.1:5000/v3") as api:
+    with open_api(site.host, secrets["admin"], LOCAL_IDENTITY) as api:
+        yield api
+
+
+@contextlib.contextmanager
+def user_api(site: PairedSite) -> Iterator[Api]:
+    """Ask the site's APIs as its first user, who has instances, for as long as the block lasts."""
+    secrets = json.loads((site.root / "secrets.json").read_text())
+    with open_api(site.host, secrets["demo"], LOCAL_IDENTITY, "demo") as api:
         yield api
 
 

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,18 +138,27 @@ class PairedSite(TestSite):
 
 @dataclass
 class Api:
-    """The cloud's APIs, asked as the administrator."""
+    """The cloud's APIs, asked as one user, by a program that is started again if it ended with its host."""
 
-    process: subprocess.Popen[str]
+    start: Callable[[], subprocess.Popen[str]]
+    process: subprocess.Popen[str] | None = None
 
-    def ask(self, service: str, method: str, path: str, body: Any = None, *, ok: Sequence[int] = ()) -> Any:
+    def ask(
+        self, service: str, method: str, path: str, body: Any = None, *, ok: Sequence[int] = (),
+        file: Path | None = None, version: str | None = None,
+    ) -> Any:  # fmt: skip
         """Make a request and return the answer's body.
 
         :param ok: the statuses that are right; any below 300 if none is named
+        :param file: what is sent instead of a body
+        :param version: the microversion, as in ``compute 2.96``
         :raises ApiFailed: another status
         """
+        if self.process is None or self.process.poll() is not None:
+            self.process = self.start()
         assert self.process.stdin is not None and self.process.stdout is not None
-        line = json.dumps({"service": service, "method": method, "path": path, "body": body})
+        asked = {"service": service, "method": method, "path": path, "body": body, "version": version}
+        line = json.dumps({**asked, "file": str(file) if file else None})
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline())
@@ -313,18 +322,24 @@ def two_sites() -> Iterator[Pair]:
 
 
 @contextlib.contextmanager
-def open_api(host: SimulatedHost, password: str, identity: str = IDENTITY) -> Iterator[Api]:
-    """Ask the cloud's APIs from a host's network for as long as the block lasts."""
-    program = [sys.executable, str(HERE / "api_client.py"), identity]
-    process = host.start_outside(None, *program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
+def open_api(host: SimulatedHost, password: str, identity: str = IDENTITY, user: str = "admin") -> Iterator[Api]:
+    """Ask the cloud's APIs from a host's network, as a user, for as long as the block lasts."""
+    program = [sys.executable, str(HERE / "api_client.py"), identity, user]
+
+    def start() -> subprocess.Popen[str]:
+        process = host.start_outside(None, *program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdin is not None
         process.stdin.write(password + "\n")
         process.stdin.flush()
-        yield Api(process)
+        return process
+
+    api = Api(start)
+    try:
+        yield api
     finally:
-        process.terminate()
-        process.communicate()
+        if api.process is not None:
+            api.process.terminate()
+            api.process.communicate()
 
 
 def _tidy(pair: Pair) -> None:

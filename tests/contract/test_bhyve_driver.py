@@ -182,6 +182,18 @@ def test_no_other_process_is_signalled(tmp_path: Path, on_freebsd: OnFreeBSD) ->
     on_freebsd(body, *SEAMS)
 
 
+def test_diagnostics_count_what_libvirt_has_no_figures_of(tmp_path: Path, on_freebsd: OnFreeBSD) -> None:
+    def body() -> None:
+        driver = make_driver(tmp_path)
+        found = driver.get_instance_diagnostics(start_guest(driver))
+        assert (found.num_cpus, found.num_disks, found.num_nics, found.hypervisor_os) == (1, 1, 1, "freebsd")
+        assert (found.memory_details.maximum, found.memory_details.used) == (512, 512)
+        assert found.cpu_details[0].time == driver.connection.domains[UUID].info()[4]
+        assert found.nic_details[0].mac_address == "fa:16:3e:00:00:01"
+
+    on_freebsd(body, *SEAMS)
+
+
 def test_stops_that_nobody_asked_for_are_told(tmp_path: Path, on_freebsd: OnFreeBSD) -> None:
     def body() -> None:
         driver = make_driver(tmp_path)

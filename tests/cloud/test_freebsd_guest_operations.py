@@ -1,0 +1,201 @@
+"""nova's operations on instances of bhyve, by the APIs, one after the other on the same few instances. Root only.
+
+Guests boot under emulation: each step has several of them do something at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from beastack.cli import testing
+from beastack.site import guest_image
+from freebsd_guests import Guest, wait
+from freebsd_pair import ApiFailed, PairedSite
+from freebsd_workshop import Workshop, convert, disk_size, open_workshop, read_mark, write_mark
+
+pytestmark = pytest.mark.cloud
+
+GIB = 1 << 30
+MARK = "written by the guest"
+METADATA = "http://169.254.169.254/openstack/latest/meta_data.json"
+SMALL = {"vcpus": 1, "ram": 256, "disk": 1}
+WIDE = {"vcpus": 2, "ram": 256, "disk": 1, "OS-FLV-EXT-DATA:ephemeral": 1, "swap": 64}
+
+
+@pytest.fixture(scope="module")
+def shop(whole_site: PairedSite) -> Iterator[Workshop]:
+    with open_workshop(whole_site) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def flavors(shop: Workshop) -> dict[str, str]:
+    """Flavors by name."""
+    return {
+        "small": shop.make_flavor("ops.small", **SMALL),
+        "wide": shop.make_flavor("ops.wide", {"hw:cpu_cores": "2", "hw:cpu_max_sockets": "1"}, **WIDE),
+    }
+
+
+@pytest.fixture(scope="module")
+def images(shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Images by name, all qcow2: the project's own, and one with the drivers of emulated devices."""
+    directory = tmp_path_factory.mktemp("images")
+    work = testing.test_directory() / "guest-image"
+    work.mkdir(parents=True, exist_ok=True)
+    generic = guest_image.build_guest_image(work / "generic.raw", work, kernel=guest_image.GENERIC).path
+    return {
+        "plain": shop.plain_image(directory, "ops-plain"),
+        "devices": shop.make_image("ops-devices", convert(generic, directory / "g.qcow2"), hw_vif_model="e1000"),
+    }
+
+
+@pytest.fixture(scope="module")
+def plain(shop: Workshop, images: dict[str, str], flavors: dict[str, str]) -> Guest:
+    """An instance of one processor."""
+    return shop.make_guest("ops-plain", images["plain"], flavors["small"])
+
+
+@pytest.fixture(scope="module")
+def devices(shop: Workshop, plain: Guest, images: dict[str, str], flavors: dict[str, str]) -> Guest:
+    """An instance with everything: two processors, further disks, a config drive, an e1000 card."""
+    return shop.make_guest("ops-devices", images["devices"], flavors["wide"], config_drive=True)
+
+
+@pytest.fixture(scope="module")
+def other(shop: Workshop, devices: Guest, images: dict[str, str], flavors: dict[str, str]) -> Guest:
+    """A second instance of the first image."""
+    return shop.make_guest("ops-other", images["plain"], flavors["small"])
+
+
+def cached(shop: Workshop) -> dict[str, int]:
+    """Return the files of nova's image cache, and their inodes."""
+    return {path.name: path.stat().st_ino for path in (shop.files() / "_base").iterdir()}
+
+
+def test_instances_boot_from_qcow2_images(shop: Workshop, plain: Guest, devices: Guest) -> None:
+    shop.wait_reached(plain, devices)
+    for guest in (plain, devices):
+        details = json.loads(shop.site.inside("qemu-img", "info", "--output=json", str(shop.files(guest) / "disk")))
+        assert (details["format"], details["virtual-size"]) == ("raw", GIB)
+
+
+def test_the_second_of_an_image_uses_the_cache(shop: Workshop, plain: Guest, other: Guest) -> None:
+    before = cached(shop)
+    shop.wait_for("ACTIVE", other)
+    assert before and cached(shop) == before
+
+
+def test_a_guest_sees_its_disks_and_itself(plain: Guest, devices: Guest) -> None:
+    assert disk_size(plain) == GIB
+    said = plain.shell("cat /sys/class/dmi/id/product_uuid /sys/class/dmi/id/product_name")
+    assert said.split("\n")[:2] == [plain.number, "OpenStack Nova"]
+    assert disk_size(devices, "vdb") == GIB and disk_size(devices, "vdc") == 64 << 20
+    assert devices.shell("findfs LABEL=EPHEMERAL0").strip() == "/dev/vdb"
+    assert "/dev/vdc" in devices.shell("swapon /dev/vdc && cat /proc/swaps")
+
+
+def test_a_guest_sees_its_processors_and_its_card(devices: Guest) -> None:
+    assert devices.shell("nproc").strip() == "2"
+    topology = "/sys/devices/system/cpu/cpu1/topology"
+    assert devices.shell(f"cat {topology}/physical_package_id {topology}/core_cpus_list").split() == ["0", "1"]
+    assert devices.shell("readlink /sys/class/net/eth0/device/driver").strip().endswith("/e1000")
+
+
+def test_a_guest_reads_its_config_drive(devices: Guest) -> None:
+    output = devices.api.ask("compute", "POST", f"/servers/{devices.number}/action", {"os-getConsoleOutput": {}})
+    (line,) = {line for line in output["output"].splitlines() if "metadata uuid=" in line}
+    assert f"uuid={devices.number}" in line and line.strip().endswith("source=config-drive")
+
+
+def test_consoles_have_urls_and_the_serial_one_takes_what_is_typed(shop: Workshop, plain: Guest) -> None:
+    for protocol, kind, beginning in (("vnc", "novnc", "http://"), ("serial", "serial", "ws://")):
+        url = shop.console_url(plain, protocol, kind)
+        assert url.startswith(beginning) and "token" in url
+    old = plain.api.ask(
+        "compute", "POST", f"/servers/{plain.number}/action", {"os-getVNCConsole": {"type": "novnc"}},
+        version="compute 2.1",
+    )  # fmt: skip
+    assert old["console"]["type"] == "novnc"
+    assert "ops-plain" in shop.type_into(plain, "echo co$((40 + 2))le\r", "co42le")
+
+
+def test_figures_of_an_instance_and_of_the_host(shop: Workshop, plain: Guest) -> None:
+    path = f"/servers/{plain.number}/diagnostics"
+    old = shop.admin.ask("compute", "GET", path, version="compute 2.1")
+    assert old["memory"] == SMALL["ram"] * 1024 and old["cpu_time"] > 0 and old["vda_bus"] == "virtio"
+    new = shop.admin.ask("compute", "GET", path, version="compute 2.48")
+    assert (new["state"], new["driver"], new["hypervisor_os"]) == ("running", "libvirt", "freebsd")
+    assert (new["num_cpus"], new["num_disks"], new["num_nics"]) == (1, 1, 1)
+    assert new["memory_details"]["maximum"] == SMALL["ram"] and new["cpu_details"][0]["time"] > 0
+    (host,) = shop.admin.ask("compute", "GET", "/os-hypervisors/detail", version="compute 2.1")["hypervisors"]
+    assert host["hypervisor_type"] == "BHYVE" and host["vcpus"] > 0 and host["local_gb"] > 0
+    uptime = shop.admin.ask("compute", "GET", f"/os-hypervisors/{host['id']}/uptime", version="compute 2.1")
+    assert "load average" in uptime["hypervisor"]["uptime"]
+
+
+def test_placement_has_inventory_and_traits(shop: Workshop, plain: Guest) -> None:
+    (provider,) = shop.admin.ask("placement", "GET", "/resource_providers")["resource_providers"]
+    path = f"/resource_providers/{provider['uuid']}"
+    inventories = shop.admin.ask("placement", "GET", f"{path}/inventories")["inventories"]
+    assert set(inventories) == {"VCPU", "MEMORY_MB", "DISK_GB"}
+    traits = set(shop.admin.ask("placement", "GET", f"{path}/traits", version="placement 1.6")["traits"])
+    assert {"COMPUTE_NET_VIF_MODEL_E1000", "COMPUTE_STORAGE_BUS_SATA", "COMPUTE_GRAPHICS_MODEL_GOP"} <= traits
+    assert not {name for name in traits if "TAGGING" in name or "MULTI_ATTACH" in name or "VTPM" in name.upper()}
+    held = shop.admin.ask("placement", "GET", f"/allocations/{plain.number}")["allocations"]
+    assert held[provider["uuid"]]["resources"] == {"VCPU": 1, "MEMORY_MB": SMALL["ram"], "DISK_GB": 1}
+
+
+def test_who_locks_an_instance_keeps_others_from_it(shop: Workshop, other: Guest) -> None:
+    path = f"/servers/{other.number}/action"
+    other.act(lock=None)
+    assert other.api.ask("compute", "GET", f"/servers/{other.number}", version="compute 2.9")["server"]["locked"]
+    shop.user.ask("compute", "POST", path, {"os-stop": None}, ok=(409,))
+    other.act(unlock=None)
+    assert other.is_in("ACTIVE")
+
+
+def test_quotas_are_respected(shop: Workshop, plain: Guest, images: dict[str, str], flavors: dict[str, str]) -> None:
+    path = f"/os-quota-sets/{plain.show()['tenant_id']}"
+    used = shop.admin.ask("compute", "GET", f"{path}/detail")["quota_set"]["instances"]["in_use"]
+    shop.admin.ask("compute", "PUT", path, {"quota_set": {"instances": used}})
+    try:
+        with pytest.raises(ApiFailed, match=r"403 .*Quota exceeded for instances"):
+            shop.make_guest("ops-too-many", images["plain"], flavors["small"])
+    finally:
+        shop.admin.ask("compute", "DELETE", path, ok=(202,))
+
+
+def test_a_running_instance_becomes_an_image(shop: Workshop, plain: Guest, images: dict[str, str]) -> None:
+    shop.user.ask("compute", "POST", f"/servers/{plain.number}/metadata", {"metadata": {"role": "web"}})
+    write_mark(plain, MARK)
+    before = plain.pids()
+    images["snapshot"] = shop.snapshot(plain, "ops-snapshot")
+    image = shop.show_image(images["snapshot"])
+    assert (image["snapshot_consistency"], image["disk_format"]) == ("crash", "qcow2")
+    assert plain.is_in("ACTIVE") and plain.pids() == before and read_mark(plain) == MARK
+    wait(lambda: '"role": "web"' in plain.shell(f"wget -qO- {METADATA}"), "the guest to be told of its metadata")
+
+
+def test_a_guest_that_powers_itself_off_is_noticed(devices: Guest) -> None:
+    devices.shell("poweroff")
+    wait(lambda: devices.is_in("SHUTOFF"), "nova to notice")
+    assert devices.pids() == []
+
+
+def test_deleted_instances_leave_nothing(shop: Workshop, plain: Guest, devices: Guest, other: Guest) -> None:
+    guests, ports = [plain, devices, other], [*plain.ports(), *other.ports()]
+    domains = {guest.domain for guest in guests}
+    shop.delete(guests)
+    left = {*shop.site.inside("ifconfig", "-l").split()}
+    left |= {*shop.site.host.vsctl("list-ports", shop.site.layout.interface("int")).split()}
+    assert ports and not left & set(ports)
+    assert not {guest.number for guest in guests} & {path.name for path in shop.files().iterdir()}
+    assert not domains & set(shop.site.inside("ls", "/dev/vmm", ok=False).split())
+
+
+def test_nothing_touched_what_only_linux_has(shop: Workshop) -> None:
+    assert shop.site.linuxisms() == []
