@@ -322,8 +322,11 @@ def test_a_loaded_ipfw_lets_nothing_through_until_it_is_switched_off(host: Netwo
     sysctls.write("net.inet.ip.fw.enable", 1, cell)
     with pytest.raises(PermissionError):
         cell.stack.run(send)
+    sysctls.write("net.inet.ip.fw.enable", 0, cell)
     modules.unload(loaded)
     cell.stack.run(send)
     sysctls.environment["net.inet.ip.fw.default_to_accept"] = "1"
     modules.load("ipfw")
+    # The module's own variables begin anew with it.
+    assert sysctls.read_int("net.inet.ip.fw.enable", cell) == 1
     cell.stack.run(send)

@@ -157,6 +157,7 @@ class Modules:
         if unloader is not None:
             unloader()
         self.files.remove(file)
+        self.kernel.sysctls.forget_module(plain)
         self.files[0].references -= 1
         for need in FILES[plain][1]:
             held = self.find_file(need)

@@ -148,6 +148,7 @@ class Sysctls:
         self.variables: dict[str, Variable] = {}
         self.environment = self._make_environment()
         self._values: dict[tuple[int, str], Value] = {}
+        self._of_module: dict[str, list[str]] = {}
         self._effects: dict[str, Callable[[Jail, Any], None]] = {
             "net.inet.ip.forwarding": self._effect("net/ipv4/ip_forward"),
             "net.inet6.ip6.forwarding": self._effect("net/ipv6/conf/all/forwarding"),
@@ -224,6 +225,11 @@ class Sysctls:
         """Add a variable; one of the same name is replaced."""
         self.variables[variable.name] = variable
 
+    def forget_module(self, module: str) -> None:
+        """Drop the values that a module brought; loaded again it begins with its defaults."""
+        gone = set(self._of_module.get(module, ()))
+        self._values = {key: value for key, value in self._values.items() if key[1] not in gone}
+
     def add_plain(self, row: Row, module: str = "") -> None:
         """Add a variable that is only a stored value, as long as ``module`` is loaded."""
         name, kind, default, flags, description = row
@@ -232,6 +238,8 @@ class Sysctls:
         if name == "net.link.epair.ether_gen_addr" and self.kernel.release.major < 15:
             default = 0
         vnet = "v" in flags
+        if module:
+            self._of_module.setdefault(module, []).append(name)
 
         def key(jail: Jail) -> tuple[int, str]:
             return (jail.stack.inode if vnet else 0, name)
