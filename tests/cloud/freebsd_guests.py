@@ -124,6 +124,18 @@ def first_guest(site: PairedSite, api: Api) -> Guest:
     return Guest(site, api, next(one["id"] for one in servers if one["name"] == "first"))
 
 
+def make_guest(site: PairedSite, api: Api, name: str) -> Guest:
+    """Make an instance of the administrator's on the provider network, and wait until nova calls it active."""
+    image = next(one for one in api.ask("image", "GET", "/v2/images")["images"] if one["name"] == "beastack-guest")
+    flavor = next(one for one in api.ask("compute", "GET", "/flavors")["flavors"] if one["name"] == "m1.tiny")
+    (network,) = api.list("networks", name="provider")
+    wanted = {"name": name, "imageRef": image["id"], "flavorRef": flavor["id"], "networks": [{"uuid": network["id"]}]}
+    made = api.ask("compute", "POST", "/servers", {"server": wanted}, ok=(202,))["server"]
+    guest = Guest(site, api, made["id"])
+    wait(lambda: guest.is_in("ACTIVE"), f"the instance {name} to be active")
+    return guest
+
+
 def wait(condition: Callable[[], object], what: str) -> None:
     """Wait as long as a guest may take to boot."""
     eventually(condition, what, LIMIT)
