@@ -335,8 +335,6 @@ def _open(arguments: Namespace, simulator: Simulator) -> None:
     if problem is not None:
         print(f"From this machine the cloud is not reached: {problem}.", flush=True)
         print(f"  In the host's network: {simulator.outside_command()} COMMAND")
-    elif simulator.layout.is_default:
-        print(f"  This machine: openstack --os-cloud {clients.cloud_names(site)[0]} server list")
 
 
 def _image(arguments: Namespace, simulator: Simulator) -> int:

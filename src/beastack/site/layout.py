@@ -13,9 +13,13 @@ FORMAT = 1  # of the state directory; a newer one is refused, an older one upgra
 INTERFACE_NAME_MAX = 15
 
 
+#: Where a site lives unless told otherwise: by hier(7) on FreeBSD, by the FHS on Linux.
+FREEBSD_ROOT, LINUX_ROOT = Path("/var/db/beastack"), Path("/var/lib/beastack")
+
+
 def default_root() -> Path:
-    """Return where a site lives unless told otherwise (hier(7) on FreeBSD, the FHS on Linux)."""
-    return Path("/var/db/beastack" if sys.platform.startswith("freebsd") else "/var/lib/beastack")
+    """Return where a site of this machine lives unless told otherwise."""
+    return FREEBSD_ROOT if sys.platform.startswith("freebsd") else LINUX_ROOT
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,11 @@ class Layout:
 
     @property
     def is_default(self) -> bool:
-        """Whether this is the machine's own site, at the default place."""
-        return self.root == default_root()
+        """Whether this is the machine's own site, at the default place.
+
+        Linux's default place is one on FreeBSD too: a simulated host is lent it.
+        """
+        return self.root in (default_root(), LINUX_ROOT)
 
     @property
     def prefix(self) -> str:
