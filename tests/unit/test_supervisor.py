@@ -563,8 +563,11 @@ def test_a_task_is_joined_by_who_asks_again(place: Place) -> None:
     with pytest.raises(SupervisorError, match="another task named task is running"):
         place.client.run_task(dataclasses.replace(task, argv=("other",)), LIMIT)
     eventually(place.notes, "its beginning")
+    # While it runs: asked for after its end, it would run anew.
+    with pytest.raises(TaskFailed, match="not finished after 0 s"):
+        place.client.run_task(task, 0)
     place.open_gate()
-    place.client.run_task(task, LIMIT)
+    eventually(lambda: place.client.ask("task-status", name=task.name)["state"] == "done", "its end")
     assert place.notes() == ["began"]
 
 
