@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from beastack.cli.main import parser
 from beastack.cli.tempest import selection
+from beastack.cli.tempest.facts import TempestFailed
 from beastack.cli.tempest.selection import Case
 
 ONE, TWO = "11111111-0000-0000-0000-000000000001", "22222222-0000-0000-0000-000000000002"
 
 
 def test_the_smoke_set_is_that_of_the_services_there_are() -> None:
-    option, pattern = selection.smoke_options([])
+    option, pattern = selection.smoke_options()
     assert option == "--regex"
     for name, wanted in {
         "tempest.api.network.test_ports.PortsTestJSON.test_list_ports[id-cf95,smoke]": True,
@@ -26,9 +29,8 @@ def test_the_smoke_set_is_that_of_the_services_there_are() -> None:
         assert (re.search(pattern, name) is not None) == wanted, name
 
 
-def test_names_replace_the_set_and_options_are_passed_on() -> None:
+def test_names_replace_the_smoke_set() -> None:
     assert selection.smoke_options(["test_ports", "test_networks"]) == ["--regex", "test_ports|test_networks"]
-    assert selection.smoke_options(["--smoke", "--serial"]) == ["--smoke", "--serial"]
 
 
 def test_the_set_is_named_on_the_command_line_and_smoke_is_the_default() -> None:
@@ -58,6 +60,13 @@ def test_the_tests_of_the_volume_service_wait_for_one() -> None:
     assert {area: areas.count(area) for area in sorted(set(areas))} == {
         "compute": 88, "identity": 16, "image": 23, "network": 66,
     }  # fmt: skip
+
+
+def test_names_choose_from_the_list() -> None:
+    assert {one.name.split(".")[2] for one in selection.scs_tests([r"api\.image", "identity"])} == {"identity", "image"}
+    assert selection.scs_tests(["no_such_test"]) == []
+    with pytest.raises(TempestFailed, match="no regular expression"):
+        selection.scs_tests(["("])
 
 
 def test_comments_are_no_tests() -> None:

@@ -116,15 +116,17 @@ def _select(runner: Runner, arguments: Namespace) -> tuple[list[str], list[str]]
 
     :raises TempestFailed: no test has such a name
     """
-    if arguments.tempest == "scs" and not arguments.arguments:
-        found, unknown = matching(scs_tests(), runner.tests(["--regex", r"^tempest\.api\."]))
+    extra = arguments.arguments
+    is_passed_on = bool(extra) and extra[0].startswith("-")
+    if arguments.tempest == "scs" and not is_passed_on:
+        found, unknown = matching(scs_tests(extra), runner.tests(["--regex", r"^tempest\.api\."]))
         options = runner.load_list(found)
     else:
-        options = smoke_options(arguments.arguments)
+        options = list(extra) if is_passed_on else smoke_options(extra)
         found, unknown = runner.tests(options), []
     if not found:
         raise TempestFailed("no test has such a name")
-    if not any(option.startswith("-") for option in arguments.arguments):
+    if not is_passed_on:
         options += ["--concurrency", str(WORKERS)]
     return options, [one.name for one in (*found, *unknown)]
 

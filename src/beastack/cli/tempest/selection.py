@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from beastack.cli.tempest.facts import TempestFailed
+
 #: The sets by the names that they have on the command line.
 SETS = ("smoke", "scs")
 
@@ -40,18 +42,23 @@ class Case:
         return found[1] if found else ""
 
 
-def smoke_options(extra: Sequence[str]) -> list[str]:
-    """Return arguments of ``tempest run``: the smoke set, a regular expression, or what is passed on to it."""
-    if not extra:
-        return ["--regex", SMOKE]
-    if extra[0].startswith("-"):
-        return list(extra)
-    return ["--regex", "|".join(extra)]
+def smoke_options(names: Sequence[str] = ()) -> list[str]:
+    """Return arguments of ``tempest run``: the smoke set, or all tests with a part of their name like one of these."""
+    return ["--regex", "|".join(names) if names else SMOKE]
 
 
-def scs_tests() -> list[Case]:
-    """Return the tests of SCS-0128 that are run, as the standard's list has them."""
-    return [one for one in listed(SCS_LIST.read_text().splitlines()) if one.line.startswith(SCS_WANTED)]
+def scs_tests(names: Sequence[str] = ()) -> list[Case]:
+    """Return the tests of SCS-0128 that are run, as the standard's list has them; of some names, if there are any.
+
+    :param names: regular expressions of a part of a name
+    :raises TempestFailed: one is none
+    """
+    tests = [one for one in listed(SCS_LIST.read_text().splitlines()) if one.line.startswith(SCS_WANTED)]
+    try:
+        like = re.compile("|".join(names))
+    except re.error as error:
+        raise TempestFailed(f"{error.pattern!r} is no regular expression: {error}") from error
+    return [one for one in tests if like.search(one.line)]
 
 
 def listed(lines: Iterable[str]) -> list[Case]:
