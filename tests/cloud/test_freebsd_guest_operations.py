@@ -22,6 +22,7 @@ GIB = 1 << 30
 MARK = "written by the guest"
 METADATA = "http://169.254.169.254/openstack/latest/meta_data.json"
 SMALL = {"vcpus": 1, "ram": 256, "disk": 1}
+LARGE = {"vcpus": 1, "ram": 320, "disk": 2}
 WIDE = {"vcpus": 2, "ram": 256, "disk": 1, "OS-FLV-EXT-DATA:ephemeral": 1, "swap": 64}
 
 
@@ -36,6 +37,7 @@ def flavors(shop: Workshop) -> dict[str, str]:
     """Flavors by name."""
     return {
         "small": shop.make_flavor("ops.small", **SMALL),
+        "large": shop.make_flavor("ops.large", **LARGE),
         "wide": shop.make_flavor("ops.wide", {"hw:cpu_cores": "2", "hw:cpu_max_sockets": "1"}, **WIDE),
     }
 
@@ -184,6 +186,69 @@ def test_a_guest_that_powers_itself_off_is_noticed(devices: Guest) -> None:
     devices.shell("poweroff")
     wait(lambda: devices.is_in("SHUTOFF"), "nova to notice")
     assert devices.pids() == []
+
+
+def cards(guest: Guest) -> int:
+    """Return how many network cards a guest has."""
+    return len(guest.shell("ls -d /sys/class/net/eth*").split())
+
+
+def attach(shop: Workshop, guest: Guest) -> str:
+    """Give an instance a further interface, and return the number of its port."""
+    (network,) = shop.user.list("networks", name="private")
+    body = {"interfaceAttachment": {"net_id": network["id"]}}
+    path = f"/servers/{guest.number}/os-interface"
+    return str(shop.user.ask("compute", "POST", path, body)["interfaceAttachment"]["port_id"])
+
+
+def detach(shop: Workshop, guest: Guest, port: str) -> None:
+    """Take an interface from an instance, and wait until nova has done it."""
+    path = f"/servers/{guest.number}/os-interface"
+    shop.user.ask("compute", "DELETE", f"{path}/{port}", ok=(202,))
+    wait(lambda: port not in json.dumps(shop.user.ask("compute", "GET", path)), "the interface to be gone")
+
+
+def test_interfaces_resize_and_shelve(
+    shop: Workshop, plain: Guest, devices: Guest, other: Guest, flavors: dict[str, str]
+) -> None:
+    write_mark(other, MARK)
+    devices.act(shelve=None)
+    other.act(resize={"flavorRef": flavors["large"]})
+    # Of a running guest: at its next start, and the port is down until then.
+    first = attach(shop, plain)
+    assert shop.admin.show("port", first)["status"] == "DOWN" and cards(plain) == 1
+    plain.act(**{"os-stop": None})
+    shop.wait_for("SHUTOFF", plain)
+    assert plain.pids() == []
+    second = attach(shop, plain)
+    plain.act(**{"os-start": None})
+    shop.wait_for("VERIFY_RESIZE", other)
+    wait(other.is_reached, "the larger guest to be reached")
+    assert disk_size(other) == 2 * GIB and read_mark(other) == MARK
+    shop.wait_reached(plain)
+    assert cards(plain) == 3
+    for port in (first, second):
+        wait(lambda port=port: shop.admin.show("port", port)["status"] == "ACTIVE", "the port to be up")  # type: ignore[misc]
+    shop.wait_for("SHELVED_OFFLOADED", devices)
+    assert not shop.files(devices).exists()
+
+    other.act(revertResize=None)
+    devices.act(unshelve=None)
+    # Its network goes at once, its card when the guest is started again.
+    detach(shop, plain, first)
+    assert len(plain.ports()) == 2 and cards(plain) == 3
+    plain.act(**{"os-stop": None})
+    shop.wait_for("SHUTOFF", plain)
+    detach(shop, plain, second)
+    plain.act(resize={"flavorRef": flavors["large"]})
+    shop.wait_for("VERIFY_RESIZE", plain)
+    plain.act(confirmResize=None)
+    shop.wait_for("SHUTOFF", plain)
+    plain.act(**{"os-start": None})
+    shop.wait_reached(other, devices, plain)
+    assert disk_size(other) == GIB and read_mark(other) == MARK
+    assert disk_size(plain) == 2 * GIB and read_mark(plain) == MARK and cards(plain) == 1
+    assert disk_size(devices) == GIB and disk_size(devices, "vdb") == GIB
 
 
 def test_deleted_instances_leave_nothing(shop: Workshop, plain: Guest, devices: Guest, other: Guest) -> None:
