@@ -138,3 +138,11 @@ def whole_site() -> Iterator[Any]:
 
     with freebsd_guests.whole_site() as made:
         yield made
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of tests/cloud."""
+    parser.addoption(
+        "--every-call", action="store_true",
+        help="kill nova-compute before every call of a spawn and of a delete, not before a sample of them",
+    )  # fmt: skip

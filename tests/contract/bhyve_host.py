@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,14 @@ class Privileged:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        #: What a call does, where a test has it do something.
+        self.answers: dict[str, Callable[..., Any]] = {}
 
     def __getattr__(self, name: str) -> Any:
         def call(*arguments: Any) -> Any:
             self.calls.append((name, *arguments))
+            if name in self.answers:
+                return self.answers[name](*arguments)
             return "bhyve: vm_openf: No such file or directory" if name == "read_guest_log" else None
 
         return call
@@ -52,16 +57,18 @@ def make_driver(directory: Path, connection: virConnect | None = None, **options
     configure(directory, **options)
     import nova.privsep
     from nova import objects
+    from nova.network import model as network_model
     from nova.virt import driver as loader
     from nova.virt import virtapi
 
     from beastack.freebsd import cpu, memory, process, sysctl
-    from beastack.port.nova.bhyve import guest, watch
+    from beastack.port.nova.bhyve import disks, guest, leftovers, watch
 
     nova.privsep.sys_admin_pctxt.set_client_mode(False)
     no_instances = objects.InstanceList(objects=[])
     objects.InstanceList.get_by_filters = lambda *arguments, **named: no_instances
     objects.InstanceList.get_by_host = lambda *arguments, **named: no_instances
+    objects.Instance.get_network_info = lambda self: network_model.NetworkInfo([])
     topology = cpu.Topology(1, 2, 2)
     cpu.read_cpu = lambda: cpu.Cpu(4, 4, "Test", "amd64", 2400, topology)
     memory.read_memory = lambda: memory.Memory(16 << 30, 16 << 30, 4096, 8 << 30, 0, 0, 0, 0, 0, 0)
@@ -71,8 +78,8 @@ def make_driver(directory: Path, connection: virConnect | None = None, **options
     process.read_process = processes.read
     process.list_processes = processes.list_all
     asked = Privileged()
-    guest.privileged = watch.privileged = asked  # type: ignore[assignment]
-    guest.SETTLED_AFTER = guest.INTERVAL = 0.0
+    guest.privileged = watch.privileged = leftovers.privileged = disks.privileged = asked  # type: ignore[assignment]
+    guest.SETTLED_AFTER = guest.INTERVAL = leftovers.ENDED_AFTER = leftovers.INTERVAL = 0.0
     made = loader.load_compute_driver(virtapi.VirtAPI())
     made.connection, made.processes, made.privileged = connection, processes, asked
     made._set_host_enabled = lambda *arguments: None

@@ -459,6 +459,8 @@ def _bhyve_compute(site: Site) -> Sections:
                 # Of a disk's zeros nothing is stored.
                 "snapshot_image_format": "qcow2",
                 "inject_partition": -2,
+                # What is in it when nova-compute starts is removed.
+                "snapshots_directory": site.layout.data("nova") / "snapshots",
             },
             "bhyve": {
                 "console_directory": site.layout.data("console"),

@@ -7,6 +7,7 @@ every reboot: without a reader the guest's output is lost.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,15 @@ class ConsoleMixin:
             self._consoles.remove(instance.uuid)
         except ConsoleError as error:
             LOG.warning("The console cannot be removed: %s", error, instance=instance)
+
+    def _remove_other_consoles(self, uuids: Collection[str]) -> None:
+        """Have the daemon let every line and log go but those of these instances."""
+        if self._consoles is None:
+            return
+        try:
+            self._consoles.remove_others(uuids)
+        except (ConsoleError, OSError) as error:
+            LOG.warning("Consoles of instances that are gone cannot be removed: %s", error)
 
     def get_console_output(self, context: Any, instance: Any) -> bytes:
         """Return the last bytes that a guest has printed.

@@ -13,7 +13,7 @@ from nova.virt.libvirt import utils as libvirt_utils
 from oslo_utils import units
 
 from beastack.freebsd import command
-from beastack.port.nova.bhyve import imagebackend_zfs
+from beastack.port.nova.bhyve import imagebackend_zfs, privileged
 from beastack.port.nova.bhyve.imagebackend import RawFile
 from beastack.port.nova.bhyve.imagebackend_zfs import Zvol, uses_volumes
 
@@ -106,6 +106,7 @@ class DiskMixin:
             if CONF.bhyve.zfs_dataset:
                 imagebackend_zfs.destroy_disks(instance.uuid)
             self._remove_consoles(instance)  # type: ignore[attr-defined]
+            privileged.forget_guest(instance.name)
 
     def manage_image_cache(self, context: Any, all_instances: Any) -> None:
         """Let upstream drop what no instance uses, and the volumes of that with it."""

@@ -14,7 +14,7 @@ from oslo_log import log as logging
 
 from beastack.freebsd import sysctl
 from beastack.freebsd.command import CommandError
-from beastack.port.nova.bhyve import disks, watch
+from beastack.port.nova.bhyve import disks, leftovers, watch
 from beastack.port.nova.bhyve.capabilities import CapabilityMixin
 from beastack.port.nova.bhyve.config_drive import ConfigDriveMixin
 from beastack.port.nova.bhyve.consoles import ConsoleMixin
@@ -63,8 +63,21 @@ class BhyveDriver(
         disks.check_configuration()
         check_visibility()
         super().init_host(host)
-        watch.thaw_all(self._list_domains())
+        domains = self._list_domains()
+        watch.thaw_all(domains)
+        leftovers.remove_unfinished()
+        directories = leftovers.list_directory(CONF.instances_path)
+        self._remove_other_consoles({*directories, *(domain.UUIDString() for domain in domains)})
         watch.Watcher(self._list_domains, self.emit_event, CONF.bhyve.state_poll_interval).start()
+
+    def _destroy(self, instance: Any) -> None:
+        super()._destroy(instance)
+        leftovers.end_machine(instance.name)
+
+    def power_off(self, instance: Any, *arguments: Any, **named: Any) -> None:
+        """Stop a guest, and see that its network is gone: libvirt may have been killed before it took that down."""
+        super().power_off(instance, *arguments, **named)
+        self.unplug_vifs(instance, instance.get_network_info())
 
     def _list_domains(self) -> list[Any]:
         return list(self._host.list_instance_domains(only_running=False))

@@ -7,9 +7,10 @@ taken down, and from then on libvirt is right.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import libvirt
@@ -20,7 +21,7 @@ from oslo_log import log as logging
 
 from beastack.freebsd import process
 from beastack.freebsd.command import CommandError
-from beastack.port.nova.bhyve import liveness, privileged
+from beastack.port.nova.bhyve import leftovers, liveness, privileged
 from beastack.port.nova.bhyve.config import remove_card
 from beastack.port.nova.bhyve.liveness import State
 from beastack.port.nova.bhyve.next_definition import forget_next, keep_next, read_next
@@ -33,6 +34,8 @@ RUNNING = libvirt_guest.VIR_DOMAIN_RUNNING
 #: Seconds in which libvirt hears of an exit and starts the guest again, if it rebooted, or takes it down.
 SETTLED_AFTER = 3.0
 INTERVAL = 0.1
+#: Seconds after which libvirt does not come back from a start by itself.
+HANGS_AFTER = 120.0
 #: Bytes of bhyve's last words in an error.
 LAST_WORDS = 400
 
@@ -96,10 +99,35 @@ class BhyveGuest(libvirt_guest.Guest):
         if changed is not None:
             self._define(changed)
             forget_next(self.uuid)
-        with ONE_START:
+        if not self._runs_for_libvirt():
+            leftovers.end_machine(self.name)
+        with ONE_START, self._unblocking():
             result = super().launch()
         self._await_setup()
         return result
+
+    @contextlib.contextmanager
+    def _unblocking(self) -> Iterator[None]:
+        """End the guest's bhyve if libvirt does not come back.
+
+        When a start fails libvirt destroys the taps, and waits for the bhyve
+        that has them open; whoever asks about any guest waits behind it.
+        """
+        back = threading.Event()
+
+        def watch() -> None:
+            while not back.wait(HANGS_AFTER):
+                LOG.warning("libvirt is starting the guest %s for %g s: its bhyve is ended", self.name, HANGS_AFTER)
+                try:
+                    privileged.end_machine(self.name)
+                except (CommandError, TimeoutError) as error:
+                    LOG.warning("The bhyve of the guest %s cannot be ended: %s", self.name, error)
+
+        threading.Thread(target=watch, name=f"start-{self.name}", daemon=True).start()
+        try:
+            yield
+        finally:
+            back.set()
 
     def find_process(self) -> int:
         """Return the number of the process now, -1 while the guest is off: libvirt's objects keep an old one."""

@@ -12,6 +12,7 @@ the privileged daemon; their nodes belong to nova-compute, which fills them.
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ from beastack.port.nova.bhyve import names, privileged
 from beastack.port.nova.bhyve.options import CONF
 
 LOG = logging.getLogger(__name__)
+
+#: A snapshot of a disk for Glance, and the volume that is cloned from it.
+MOMENT = re.compile(r"_disk[@.]extract-[0-9a-f]{12}$")
 
 BASE = "base"
 SNAPSHOT = "base"
@@ -198,7 +202,7 @@ class Zvol(imagebackend.Image):
     @contextmanager
     def _frozen(self) -> Iterator[str]:
         """Give the node of a copy of one moment, and remove it afterwards."""
-        moment = f"extract-{uuid.uuid4().hex[:12]}"
+        moment = f"extract-{uuid.uuid4().hex[:12]}"  # see MOMENT
         copy = f"{self.volume}.{moment}"
         privileged.create_snapshot(self.volume, moment)
         try:
@@ -227,6 +231,24 @@ class Zvol(imagebackend.Image):
     def get_model(self, connection: Any) -> Any:
         """Return what the volume is to nova's other code."""
         return image_model.LocalBlockImage(self.path)
+
+
+def remove_moments() -> None:
+    """Remove the copies of one moment that a snapshot to Glance was made from when nova-compute was killed."""
+    above = CONF.bhyve.zfs_dataset
+    try:
+        found = zfs.list_datasets(above, kinds=("volume", "snapshot"), recursive=True)
+    except DatasetNotFound:
+        return
+    left = [name for name in (each.name.removeprefix(f"{above}/") for each in found) if MOMENT.search(name)]
+    # The copies go before what they were cloned from.
+    for name in sorted(left, key=lambda name: "@" in name):
+        volume, _, moment = name.partition("@")
+        LOG.info("A copy of a guest's disk was left: %s is removed", name)
+        if moment:
+            privileged.destroy_snapshot(volume, moment)
+        else:
+            privileged.destroy_volume(volume)
 
 
 def remove_unused_bases(in_cache: Callable[[str], bool]) -> None:

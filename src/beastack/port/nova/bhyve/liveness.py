@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from beastack.freebsd import process
 from beastack.port.nova.bhyve import names
@@ -38,6 +38,17 @@ def judge(found: process.Process | None, machine: str) -> State:
     if words and os.path.basename(words[0]) == "bhyve" and words[-1] == machine:
         return State.STARTING
     return State.OTHER
+
+
+def find_machines(table: Iterable[process.Process]) -> dict[str, list[int]]:
+    """Return the numbers of all bhyves, set up or not yet, by the names of their machines."""
+    found: dict[str, list[int]] = {}
+    for each in table:
+        # Both the title and the arguments end with the name.
+        name = each.title.rpartition(" ")[2]
+        if judge(each, name) in (State.READY, State.STARTING):
+            found.setdefault(name, []).append(each.pid)
+    return found
 
 
 def look(pid: int, machine: str) -> State:

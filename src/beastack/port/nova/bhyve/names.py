@@ -29,6 +29,11 @@ def check_name(pattern: re.Pattern[str], name: str) -> str:
     return name
 
 
+def node_of(machine: str) -> str:
+    """Return the kernel's node of a virtual machine, which is there from its making to its destruction."""
+    return f"/dev/vmm/{machine}"
+
+
 def title_of(machine: str) -> str:
     """Return the title that bhyve gives its process once the guest is set up (setproctitle(3))."""
     return f"bhyve: {machine}"

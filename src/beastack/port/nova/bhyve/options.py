@@ -43,6 +43,7 @@ OPTIONS = [
     ),
     cfg.FloatOpt("start_limit", default=30.0, min=1.0, help="Seconds that bhyve may take to set a guest up."),
     cfg.StrOpt("guest_log_directory", default="/var/log/libvirt/bhyve", help="Where libvirt keeps what bhyve printed."),
+    cfg.StrOpt("guest_state_directory", default="/var/run/libvirt/bhyve", help="Where libvirt notes running guests."),
     cfg.StrOpt(
         "console_directory",
         default="",

@@ -7,6 +7,7 @@ are nova's own.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -32,6 +33,9 @@ context = priv_context.PrivContext(
 
 #: Bytes of a log that are read at most.
 LOG_LIMIT = 1 << 16
+
+#: Seconds in which a killed process ends.
+ENDED_AFTER = 5.0
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -71,6 +75,25 @@ def create_machine(name: str) -> None:
 
 
 @entry_point
+def end_machine(name: str) -> None:
+    """Kill a virtual machine's processes, and destroy the kernel's object; neither has to be there.
+
+    :raises TimeoutError: a process is there even after SIGKILL
+    :raises CommandError: the object cannot be destroyed
+    """
+    names.check_name(names.MACHINE, name)
+    for pid in liveness.find_machines(process.list_processes()).get(name, ()):
+        process.stop(pid, ENDED_AFTER, first=signal.SIGKILL)
+    if os.path.exists(names.node_of(name)):
+        try:
+            command.run(["bhyvectl", f"--vm={name}", "--destroy"])
+        except CommandError:
+            # Somebody else may have been faster.
+            if os.path.exists(names.node_of(name)):
+                raise
+
+
+@entry_point
 def freeze_machine(name: str, pid: int) -> None:
     """Stop a running machine's process where it is, guest, disks and all.
 
@@ -102,6 +125,23 @@ def read_guest_log(name: str, size: int) -> str:
             return ""
         stream.seek(max(0, details.st_size - min(size, LOG_LIMIT)))
         return stream.read(LOG_LIMIT).decode(errors="replace")
+
+
+@entry_point
+def forget_guest(name: str) -> None:
+    """Remove the files that libvirt leaves of a guest that it has undefined; none there is no error.
+
+    That is what bhyve printed and, if libvirt was killed while it stopped the
+    guest, the note that it runs, from which its next start would make it again.
+    """
+    names.check_name(names.MACHINE, name)
+    for path in (
+        os.path.join(CONF.bhyve.guest_log_directory, f"{name}.log"),
+        os.path.join(CONF.bhyve.guest_state_directory, f"{name}.xml"),
+        os.path.join(CONF.bhyve.guest_state_directory, f"{name}.pid"),
+    ):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 @entry_point

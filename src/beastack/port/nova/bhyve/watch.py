@@ -15,7 +15,7 @@ from nova.virt import event as virtevent
 from oslo_log import log as logging
 
 from beastack.freebsd import process
-from beastack.port.nova.bhyve import liveness, privileged
+from beastack.port.nova.bhyve import leftovers, liveness, privileged
 from beastack.port.nova.bhyve.guest import BhyveGuest
 from beastack.port.nova.bhyve.liveness import State
 
@@ -40,6 +40,7 @@ class Watcher:
         self._emit = emit
         self._interval = interval
         self._known: dict[str, bool] = {}
+        self._lost: dict[str, list[int]] = {}
 
     def start(self) -> None:
         """Start looking, in a thread."""
@@ -59,13 +60,23 @@ class Watcher:
         """Look once, and tell of each guest that stopped since the last look."""
         domains = self._list()
         # In this order: a process that began after the list was made is not missed.
-        table = liveness.read_table() if any(domain.ID() > 0 for domain in domains) else {}
+        table = liveness.read_table() if domains else {}
         now = {domain.UUIDString(): self._runs(domain, table) for domain in domains}
         stopped = find_stopped(self._known, now)
         self._known = now
         for uuid in stopped:
             LOG.info("The guest %s stopped by itself, or was stopped by another", uuid)
             self._emit(virtevent.LifecycleEvent(uuid, virtevent.EVENT_LIFECYCLE_STOPPED))
+        self._end_lost([domain.name() for domain in domains if domain.ID() <= 0], table)
+
+    def _end_lost(self, off: list[str], table: Mapping[int, process.Process]) -> None:
+        """End each bhyve whose guest is off for libvirt at two looks: who started it was killed over it."""
+        machines = liveness.find_machines(table.values())
+        lost = {name: machines[name] for name in off if name in machines}
+        for name, pids in lost.items():
+            if self._lost.get(name) == pids:
+                leftovers.end_machine(name)
+        self._lost = lost
 
     @staticmethod
     def _runs(domain: Any, table: Mapping[int, process.Process]) -> bool:
