@@ -251,8 +251,23 @@ def test_interfaces_resize_and_shelve(
     assert disk_size(devices) == GIB and disk_size(devices, "vdb") == GIB
 
 
-def test_deleted_instances_leave_nothing(shop: Workshop, plain: Guest, devices: Guest, other: Guest) -> None:
-    guests, ports = [plain, devices, other], [*plain.ports(), *other.ports()]
+def test_rescue_and_rebuild(shop: Workshop, plain: Guest, devices: Guest, other: Guest, images: dict[str, str]) -> None:
+    shop.delete([devices])
+    plain.act(rescue={})
+    write_mark(other, "written later")
+    other.act(rebuild={"imageRef": images["snapshot"]})
+    shop.wait_for("RESCUE", plain)
+    wait(plain.is_reached, "the rescued guest to be reached")
+    assert read_mark(plain) == "" and read_mark(plain, "vdb") == MARK
+    shop.wait_reached(other)
+    assert read_mark(other) == MARK
+    plain.act(unrescue=None)
+    shop.wait_reached(plain)
+    assert read_mark(plain) == MARK
+
+
+def test_deleted_instances_leave_nothing(shop: Workshop, plain: Guest, other: Guest) -> None:
+    guests, ports = [plain, other], [*plain.ports(), *other.ports()]
     domains = {guest.domain for guest in guests}
     shop.delete(guests)
     left = {*shop.site.inside("ifconfig", "-l").split()}
