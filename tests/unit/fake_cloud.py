@@ -41,8 +41,10 @@ WRAPPED = {
     "groups": "group",
     "domains": "domain",
     "os-aggregates": "aggregate",
+    "os-hypervisors": "hypervisor",
+    "resource_providers": "resource_provider",
 }
-LIST_KEYS = {"os-services": "services", "os-aggregates": "aggregates"}
+LIST_KEYS = {"os-services": "services", "os-aggregates": "aggregates", "os-hypervisors": "hypervisors"}
 ADMIN_PASSWORD = "correct horse battery"
 REGION = "Workshop"
 
@@ -180,8 +182,8 @@ class FakeCloud:
         # With the version for some and without it for others, as in real ones.
         url = f"{self.url}/{service}" + ("/v2.1" if service == "compute" else "")
         elsewhere = {"interface": "public", "region_id": "Elsewhere", "url": "http://192.0.2.1/"}
-        here = {"interface": "public", "region_id": REGION, "url": url}
-        return {"type": service, "name": service, "endpoints": [elsewhere, here]}
+        here = [{"interface": name, "region_id": REGION, "url": url} for name in ("public", "internal")]
+        return {"type": service, "name": service, "endpoints": [elsewhere, *here]}
 
     def _special(self, request: Request, parts: list[str]) -> Reply | None:
         method, collection = request.method, parts[0]

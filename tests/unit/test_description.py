@@ -152,7 +152,7 @@ def test_wrong_tables(tmp_path: Path) -> None:
         "site.toml:2: netwrok: unknown table; did you mean network?",
         "site.toml:3: ports: there is only one of it; write [ports]",
         "site.toml:5: zzz: unknown table; there are site, ports, database, messaging, network, compute, logs,"
-        " instance, host, control",
+        " instance, host, control, migration",
     ]
 
 

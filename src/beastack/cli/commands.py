@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from beastack.cli import other_hosts as other_hosts_commands
 from beastack.cli import seams, testing
 from beastack.cli.report import make_reporter
 from beastack.site import (
@@ -24,6 +25,7 @@ from beastack.site import (
     description_manual,
     doctor,
     images,
+    joining,
     operate,
     resources,
     restore,
@@ -33,6 +35,7 @@ from beastack.site import host as hosts
 from beastack.site.api import CloudError
 from beastack.site.configuration import Site
 from beastack.site.layout import Layout
+from beastack.site.other_hosts import read_members
 from beastack.site.plan import make_plan
 from beastack.site.steps import Steps, provider_address
 from beastack.supervisor import logs
@@ -82,6 +85,11 @@ def up(arguments: Namespace) -> int:
     operate.check_kind(wanted)
     if arguments.plan:
         return _print_plan(arguments, layout, wanted)
+    return bring_up(arguments, layout, wanted)
+
+
+def bring_up(arguments: Namespace, layout: Layout, wanted: description.Description) -> int:
+    """Make the site what its description says, and print what came of it."""
     with operate.only_one(layout):
         began = time.monotonic()
         if layout.marker.exists() and operate.is_up(site := operate.make_site(layout, wanted)):
@@ -175,6 +183,8 @@ def _print_summary(site: Site, outcome: operate.Outcome, *, as_json: bool) -> No
         return
     print(f"The {what} is up after {outcome.seconds:.0f} s.")
     if not host.has_control:
+        if host.has_guests:
+            print(_mapping(site))
         return
     print()
     if site.layout.is_default:
@@ -192,6 +202,19 @@ def _print_summary(site: Site, outcome: operate.Outcome, *, as_json: bool) -> No
     elif instance:
         print(f"  Instance:    {instance['name']}: {instance['problem']}")
     print("  Watch it:    beastack status, beastack logs, beastack doctor")
+
+
+def _mapping(site: Site) -> str:
+    """Return what is still to be done until the cloud sends instances to this host."""
+    try:
+        if joining.is_mapped(site):
+            return f"  The cloud sends instances to {site.hostname}."
+    except CloudError as error:
+        return f"  Whether the cloud sends instances to {site.hostname} is not known: {error}"
+    return (
+        f"  The cloud sends instances to {site.hostname} when a cell of nova has it: one that beastack made looks twice"
+        " a minute; elsewhere run, on the control plane: nova-manage cell_v2 discover_hosts"
+    )
 
 
 # What there is
@@ -403,7 +426,10 @@ def rotate_secrets(arguments: Namespace) -> int:
             print("An earlier rotation was cut short: going on with it.")
         # Opened again: with the new secrets.
         _carry_out(_site(arguments), json=False)
-    print("All secrets are new. Tokens are void: log in again. Other hosts of the cloud need the new ones.")
+    print("All secrets are new. Tokens are void: log in again.")
+    told = [name for name, member in read_members(site.layout).items() if "network" in member.role]
+    if told:
+        print(f"Set control.metadata_secret in site.toml on {', '.join(told)} to metadata-proxy in secrets.json here.")
     return 0
 
 
@@ -476,6 +502,34 @@ def console(arguments: Namespace) -> int:
     return 0
 
 
+# Other hosts
+
+
+def host(arguments: Namespace) -> int:
+    """Add, list or remove other hosts of the cloud."""
+    _need_root()
+    site = _site(arguments)
+    return other_hosts_commands.VERBS[arguments.action](site, arguments)
+
+
+def join(arguments: Namespace) -> int:
+    """Make this host one of a cloud that runs elsewhere."""
+    if arguments.template:
+        sys.stdout.write(joining.template())
+        return 0
+    _need_root()
+    seams.pass_on(arguments)
+    layout = _layout(arguments)
+    wanted = operate.read_joining(layout, arguments.file)
+    if arguments.plan:
+        return _print_plan(arguments, layout, wanted)
+    for line in joining.check_cloud(operate.site_to_be(layout, wanted), joined=layout.marker.exists()):
+        if not arguments.json:
+            print(f"  {line}", flush=True)
+    operate.keep_description(layout, wanted)
+    return bring_up(arguments, layout, wanted)
+
+
 # At boot
 
 
@@ -502,7 +556,7 @@ def test(arguments: Namespace) -> int:
 
 VERBS: dict[str, Callable[[Namespace], int]] = {
     "up": up, "status": status, "doctor": run_doctor, "logs": show_logs, "openrc": openrc, "down": down,
-    "destroy": destroy, "image": image, "ssh": ssh, "console": console, "enable": enable, "disable": disable,
-    "describe": describe, "seams": seams.show, "test": test, "backup": make_backup, "restore": put_back,
-    "secrets": rotate_secrets,
+    "destroy": destroy, "image": image, "host": host, "join": join, "ssh": ssh, "console": console, "enable": enable,
+    "disable": disable, "describe": describe, "seams": seams.show, "test": test, "backup": make_backup,
+    "restore": put_back, "secrets": rotate_secrets,
 }  # fmt: skip

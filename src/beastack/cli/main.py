@@ -29,8 +29,10 @@ from beastack.site.execute import StepFailed
 from beastack.site.guest_image import GuestImageError
 from beastack.site.host import HostError
 from beastack.site.images import ImageError
+from beastack.site.joining import JoinError
 from beastack.site.layout import default_root
 from beastack.site.operate import NotASite, Refused, SiteError
+from beastack.site.other_hosts import OtherHostError
 from beastack.site.release import ReleaseError
 from beastack.site.resources import ResourceError
 from beastack.site.steps import StepError
@@ -41,7 +43,8 @@ from beastack.supervisor.client import SupervisorError, TaskFailed
 KNOWN = (
     SiteError, HostError, ReleaseError, EnvironmentFailed, StepError, StepFailed, DataServiceError, ClientsError,
     GuestImageError, BackupError,
-    ResourceError, CloudError, CommandError, WaitTimeout, TaskFailed, SupervisorError, ImageError,
+    ResourceError, JoinError, OtherHostError, CloudError, CommandError, WaitTimeout, TaskFailed, SupervisorError,
+    ImageError,
 )  # fmt: skip
 
 
@@ -102,6 +105,25 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--vnc", dest="screen", action="store_const", const="novnc", default="novnc",
                        help="its screen (the default)")  # fmt: skip
     which.add_argument("--serial", dest="screen", action="store_const", const="serial", help="its serial line")
+    host = add("host", "add, list or remove other hosts of the cloud (on its control host)")
+    actions = host.add_subparsers(dest="action", required=True, metavar="add|list|remove")
+    new = actions.add_parser("add", help="make another host's credentials, and print the command to run there")
+    new.add_argument("name", metavar="NAME", help="what the cloud is to call it")
+    new.add_argument("--role", required=True, choices=HOST_ROLES, help="what it is to do")
+    new.add_argument("--address", required=True, metavar="ADDRESS/PREFIX", help="its own address, as in 10.0.0.2/24")
+    new.add_argument("--interface", metavar="NAME", help="its interface with that address; it carries the tunnels")
+    new.add_argument("--output", type=Path, metavar="FILE", help="what to write (default: hosts/NAME.toml of the site)")
+    listing = actions.add_parser("list", help="list the hosts, with their services and instances")
+    gone = actions.add_parser("remove", help="take a host out of the cloud; it may have no instances")
+    gone.add_argument("name", metavar="NAME")
+    for action in (new, listing, gone):
+        action.add_argument("--json", action="store_true", help="print one JSON document")
+    join = add("join", "make this host one of a cloud that runs elsewhere, looking at that cloud first", json=True)
+    what = join.add_mutually_exclusive_group(required=True)
+    what.add_argument("file", nargs="?", type=Path, metavar="FILE", help="what beastack host add wrote, or the like")
+    what.add_argument("--template", action="store_true", help="print such a file, for another maker's cloud")
+    join.add_argument("--plan", action="store_true", help="only print what would be done")
+    _add_allow_changed(join)
     add("enable", "start the site when the machine boots")
     add("disable", "do not start the site when the machine boots")
     backup = add("backup", "write the databases, images and keys of the running site to one file")

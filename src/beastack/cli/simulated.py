@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from beastack.cli import commands
-from beastack.site import backup, clients, guest_image, operate, release, steps
+from beastack.site import backup, clients, guest_image, joining, operate, other_hosts, release, steps
 from beastack.site.configuration import Site
 from beastack.site.description import Description
 from beastack.site.host import linux, machine_kind
@@ -193,10 +193,15 @@ def applies(arguments: Namespace) -> bool:
         # Nothing is made for it: only a host that runs is asked.
         layout = Layout(arguments.root)
         return operate.recorded_host(layout).get("kind") == "freebsd" and Simulator(layout).is_running()
+    if arguments.verb == "join" and (arguments.plan or arguments.template):
+        return False  # nothing is made for it
+    if arguments.verb == "join":
+        return joining.read_file(arguments.file).host.kind == "freebsd"
     if arguments.verb == "up":
         wanted = operate.read_description(Layout(arguments.root), arguments.site, kind=arguments.host)
         return wanted.host.kind == "freebsd"
-    return host_of(Layout(arguments.root)) is not None
+    simulator = host_of(Layout(arguments.root))
+    return simulator is not None and not (arguments.verb == "image" and simulator.is_entered())
 
 
 def run(arguments: Namespace, argv: Sequence[str]) -> int:
@@ -214,7 +219,11 @@ def run(arguments: Namespace, argv: Sequence[str]) -> int:
             )
         simulator.run("stop", "--name", simulator.name, quiet=True)
     if arguments.verb == "up" and not arguments.plan:
-        _prepare(arguments, simulator)
+        layout = simulator.layout
+        wanted = operate.read_description(layout, arguments.site, kind=arguments.host, role=arguments.role)
+        _prepare(arguments, simulator, wanted)
+    elif arguments.verb == "join":
+        inner = _bring_description(arguments, simulator, inner)
     elif not simulator.is_running():
         if arguments.verb == "destroy":
             simulator.start(lambda text: None)
@@ -225,7 +234,7 @@ def run(arguments: Namespace, argv: Sequence[str]) -> int:
             print(f"beastack: the simulated host {simulator.name} does not run (beastack up)", file=sys.stderr)
             return 3
     if arguments.verb == "image":
-        return _image(arguments, simulator)
+        return _image(arguments, simulator, inner)
     if arguments.verb == "ssh":
         return _ssh(arguments, simulator)
     if arguments.verb == "backup" and arguments.file != "-":
@@ -275,9 +284,19 @@ def _without_root(argv: Sequence[str]) -> list[str]:
     return kept
 
 
-def _prepare(arguments: Namespace, simulator: Simulator) -> None:
+def _bring_description(arguments: Namespace, simulator: Simulator, inner: list[str]) -> list[str]:
+    """Prepare the host for a file to join by, and return the inner command line, for which it lies in the site."""
+    layout, file = simulator.layout, arguments.file
+    wanted = operate.read_joining(layout, file)
+    brought = layout.root / operate.BROUGHT
+    if file.resolve() != brought:
+        other_hosts.write_private(brought, file.read_text())
+    _prepare(arguments, simulator, wanted)
+    return [str(brought) if word == str(file) else word for word in inner]
+
+
+def _prepare(arguments: Namespace, simulator: Simulator, wanted: Description) -> None:
     layout = simulator.layout
-    wanted = operate.read_description(layout, arguments.site, kind=arguments.host, role=arguments.role)
 
     def say(text: str) -> None:
         if not arguments.json:
@@ -301,7 +320,7 @@ def _prepare(arguments: Namespace, simulator: Simulator) -> None:
             (layout.root / "cache").mkdir(exist_ok=True)
             (layout.root / "data").mkdir(exist_ok=True)
             release.novnc_pages(layout, layout.root / "cache" / "novnc")
-        if wanted.host.has_guests:
+        if wanted.host.has_guests and wanted.host.has_control:
             _bring_image(simulator, say)
     simulator.start(say, guests=wanted.host.has_guests)
 
@@ -337,9 +356,11 @@ def _open(arguments: Namespace, simulator: Simulator) -> None:
         print(f"  In the host's network: {simulator.outside_command()} COMMAND")
 
 
-def _image(arguments: Namespace, simulator: Simulator) -> int:
+def _image(arguments: Namespace, simulator: Simulator, argv: Sequence[str]) -> int:
     """Run the command for images on Linux, which has the file or the network that it comes from."""
     site = _site(arguments, simulator)
+    if not ipaddress.ip_address(site.address).is_loopback:
+        simulator.enter(argv)
     if not simulator.is_forwarded(site.ports.image):
         raise operate.SiteError(
             f"port {site.ports.image} of this machine does not lead to the simulated host: free it, then beastack up"

@@ -22,6 +22,7 @@ from beastack.port.nova import (
     driver_path,
     libvirt_platform,
     loader_secure,
+    remote_files,
     vif_models,
     virt_type,
 )
@@ -40,6 +41,7 @@ ALL: tuple[Seam, ...] = (
     disk_bus_default.SEAM,
     vif_models.SEAM,
     driver_path.SEAM,
+    remote_files.SEAM,
     process_running.SEAM,
     process_cmdline.SEAM,
     ip_lib_seam.SEAM,
@@ -61,6 +63,7 @@ INSTALLED: Mapping[str, Mapping[str, tuple[Seam, ...]]] = {
             disk_bus_default.SEAM,
             vif_models.SEAM,
             driver_path.SEAM,
+            remote_files.SEAM,
         ),
         "neutron": (
             rabbit_timeout.SEAM,

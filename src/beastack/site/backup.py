@@ -40,7 +40,7 @@ MANIFEST, END, DATABASE_DUMP = "manifest.json", "end", "databases.sql"
 DESCRIPTION = "description.toml"
 
 #: Files of the site's own.
-SITE_FILES = ("site.json", "secrets.json", "id_ed25519", "id_ed25519.pub")
+SITE_FILES = ("site.json", "secrets.json", "hosts.json", "id_ed25519", "id_ed25519.pub")
 #: Directories and files whose content nothing else has.
 DATA = ("first", "schema", "keystone", "guest-image", "nova/compute_id")
 IMAGES = "glance/images"

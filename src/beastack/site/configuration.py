@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from beastack.site.description import Description, Ports
+from beastack.site.description import Description, Migration, Ports
 from beastack.site.layout import Layout
 
 Sections = dict[str, dict[str, object]]
@@ -75,9 +75,40 @@ class Site:
         return self.description.site.worker_count(self.facts.cpus)
 
     @property
+    def hostname(self) -> str:
+        """The name that the cloud has for this host."""
+        return self.description.host.name or self.facts.hostname
+
+    @property
+    def host_address(self) -> str:
+        """The address by which other hosts reach this one; loopback while there are none."""
+        return self.address if self.description.host.has_control else self.description.network.local_ip
+
+    @property
+    def console_address(self) -> str:
+        """Where guests' screens and serial lines are served: to the proxies, which are on the control host."""
+        return "127.0.0.1" if self.description.host.has_control else self.host_address
+
+    @property
+    def has_host_pair(self) -> bool:
+        """Whether the host itself is on the provider network."""
+        return self.description.host.has_network
+
+    @property
+    def has_provider(self) -> bool:
+        """Whether the provider network reaches this host."""
+        return self.has_host_pair
+
+    @property
     def auth_url(self) -> str:
         """Where keystone answers."""
-        return f"http://{self.url_host}:{self.ports.identity}/v3"
+        return self.description.control.identity_url or f"http://{self.url_host}:{self.ports.identity}/v3"
+
+    def service_account(self, user: str) -> tuple[str, str]:
+        """Return the name and the password of a service user: this site's own, or what [control] says."""
+        if self.description.host.has_control:
+            return user, self.secrets[f"user-{user}"]
+        return self.description.control.account(user)
 
     def database_url(self, owner: str, database: str) -> str:
         """Return the SQLAlchemy URL of one database."""
@@ -111,6 +142,31 @@ class Site:
     def is_freebsd(self) -> bool:
         """Whether the host is of kind freebsd."""
         return self.description.host.kind == "freebsd"
+
+    @property
+    def novnc_url(self) -> str:
+        """The page of graphical consoles."""
+        return f"http://{self.url_host}:{self.ports.novnc}/vnc_lite.html"
+
+    @property
+    def serial_url(self) -> str:
+        """Where serial consoles are served over websockets."""
+        return f"ws://{self.url_host}:{self.ports.serial}/"
+
+    @property
+    def migration(self) -> Migration:
+        """What this host shows to other hosts with guests; nothing where there are none."""
+        if not (self.is_freebsd and self.description.host.has_guests):
+            return Migration()
+        if not self.description.host.has_control:
+            return self.description.migration
+        # Made when the first other host with guests was added.
+        return Migration(*(self.secrets.get(f"migration-{name}") for name in ("authority", "certificate", "key")))
+
+    @property
+    def certificates(self) -> Path:
+        """The directory of that certificate."""
+        return self.layout.etc("nova-compute") / "migration"
 
     @property
     def metadata_address(self) -> str:
@@ -204,15 +260,17 @@ def _messaging(site: Site) -> Sections:
 
 
 def _credentials(site: Site, user: str) -> dict[str, object]:
+    name, password = site.service_account(user)
+    control = site.description.control
     return {
         "auth_type": "password",
         "auth_url": site.auth_url,
         "region_name": site.description.site.region,
-        "username": user,
-        "password": site.secrets[f"user-{user}"],
-        "project_name": "service",
-        "user_domain_name": "Default",
-        "project_domain_name": "Default",
+        "username": name,
+        "password": password,
+        "project_name": control.project,
+        "user_domain_name": control.domain,
+        "project_domain_name": control.domain,
     }
 
 
@@ -291,6 +349,11 @@ def placement(site: Site) -> Sections:
 # Nova
 
 
+def _to_others(site: Site, project: str) -> str:
+    """Return which service user nova is to another project: its own, where another cloud does not want it otherwise."""
+    return "nova" if site.description.host.has_control else project
+
+
 def _nova(site: Site, service: str) -> Sections:
     state = site.layout.data("nova")
     return merge(
@@ -298,9 +361,9 @@ def _nova(site: Site, service: str) -> Sections:
         _messaging(site),
         {
             "DEFAULT": {
-                # The one host of this site has a name of its own: no DNS is asked.
-                "host": site.facts.hostname,
-                "my_ip": "127.0.0.1",
+                # A host has a name of its own: no DNS is asked.
+                "host": site.hostname,
+                "my_ip": site.host_address,
                 "state_path": state,
                 # There may be no other host to resize to.
                 "allow_resize_to_same_host": True,
@@ -312,8 +375,8 @@ def _nova(site: Site, service: str) -> Sections:
             },
             "api": {"auth_strategy": "keystone"},
             "glance": {**_credentials(site, "nova"), "service_type": "image"},
-            "placement": _credentials(site, "nova"),
-            "neutron": _credentials(site, "nova"),
+            "placement": _credentials(site, _to_others(site, "placement")),
+            "neutron": _credentials(site, _to_others(site, "neutron")),
             "cinder": _credentials(site, "nova"),
         },
         _token_check(site, "nova"),
@@ -329,24 +392,44 @@ def _nova_databases(site: Site) -> Sections:
 
 
 def _nova_consoles(site: Site) -> Sections:
+    """Return where the proxies listen, where they find guests' consoles, and what users are told."""
+    if not site.description.host.has_control:
+        return _remote_consoles(site)
     return {
         "vnc": {
             "enabled": True,
             "novncproxy_host": site.address,
             "novncproxy_port": site.ports.novnc,
-            "novncproxy_base_url": f"http://{site.url_host}:{site.ports.novnc}/vnc_lite.html",
-            "server_listen": "127.0.0.1",
-            "server_proxyclient_address": "127.0.0.1",
+            "novncproxy_base_url": site.novnc_url,
+            "server_listen": site.console_address,
+            "server_proxyclient_address": site.console_address,
         },
         "serial_console": {
             "enabled": True,
             "serialproxy_host": site.address,
             "serialproxy_port": site.ports.serial,
-            "base_url": f"ws://{site.url_host}:{site.ports.serial}/",
-            "proxyclient_address": "127.0.0.1",
+            "base_url": site.serial_url,
+            "proxyclient_address": site.console_address,
             "port_range": f"{site.ports.serial_first}:{site.ports.serial_last}",
         },
     }
+
+
+def _remote_consoles(site: Site) -> Sections:
+    control, address = site.description.control, site.console_address
+    vnc: dict[str, object] = {"enabled": False}
+    if control.novnc_url is not None:
+        vnc = {
+            "enabled": True, "novncproxy_base_url": control.novnc_url, "server_listen": address,
+            "server_proxyclient_address": address,
+        }  # fmt: skip
+    serial: dict[str, object] = {"enabled": False}
+    if control.serial_url is not None:
+        serial = {
+            "enabled": True, "base_url": control.serial_url, "proxyclient_address": address,
+            "port_range": f"{site.ports.serial_first}:{site.ports.serial_last}",
+        }  # fmt: skip
+    return {"vnc": vnc, "serial_console": serial}
 
 
 def nova_api(site: Site) -> Sections:
@@ -391,7 +474,7 @@ def nova_scheduler(site: Site) -> Sections:
     return merge(
         _nova(site, "nova-scheduler"),
         _nova_databases(site),
-        {"scheduler": {"workers": 1, "discover_hosts_in_cells_interval": 60}},
+        {"scheduler": {"workers": 1, "discover_hosts_in_cells_interval": 30}},
     )
 
 
@@ -461,16 +544,25 @@ def _bhyve_compute(site: Site) -> Sections:
                 "inject_partition": -2,
                 # What is in it when nova-compute starts is removed.
                 "snapshots_directory": site.layout.data("nova") / "snapshots",
+                **({"migration_inbound_addr": site.host_address} if site.migration.is_set else {}),
             },
             "bhyve": {
                 "console_directory": site.layout.data("console"),
                 **({"zfs_dataset": dataset} if dataset else {}),
+                **_migration(site),
             },
             # The group is named after the plugin.
             "os_vif_ovs_freebsd": {"ovsdb_connection": site.ovsdb, "ovs_vsctl_timeout": 30},
         },
         _privsep(site, ("nova_sys_admin", "vif_plug_ovs_privileged", "privsep_osbrick", "beastack_bhyve_privileged")),
     )
+
+
+def _migration(site: Site) -> dict[str, object]:
+    """Return how disks go to other hosts."""
+    if not site.migration.is_set:
+        return {}
+    return {"migration_certificates": site.certificates, "migration_port": site.ports.migration}
 
 
 def _linux_compute(site: Site) -> Sections:
@@ -519,7 +611,7 @@ def _neutron(site: Site, service: str) -> Sections:
         _messaging(site),
         {
             "DEFAULT": {
-                "host": site.facts.hostname,
+                "host": site.hostname,
                 "state_path": neutron_state(site, service),
                 "core_plugin": "ml2",
                 "service_plugins": "",
@@ -585,7 +677,7 @@ def neutron_periodic(site: Site) -> Sections:
 
 def bridge_mappings(site: Site) -> dict[str, str]:
     """Return the bridges behind the physical networks' names."""
-    mappings = {"provider": site.layout.interface("ext")}
+    mappings = {"provider": site.layout.interface("ext")} if site.has_provider else {}
     if _has_responder(site):
         # Upstream's name for the bridge that requests for metadata leave by.
         mappings["meta"] = site.layout.interface("meta")

@@ -40,7 +40,11 @@ VXLAN_OVERHEAD = {4: 50, 6: 70}
 #: Kinds of hosts. On Linux a FreeBSD host is a simulated one.
 HOST_KINDS = ("freebsd", "linux")
 DEFAULT_HOST_KIND = "freebsd"
-HOST_ROLES = ("all", "control", "network", "control+network")
+#: What a host may do; each is a set of the three roles.
+HOST_ROLES = (
+    "all", "control", "network", "compute", "control+network", "control+compute", "network+compute",
+)  # fmt: skip
+ROLES = ("control", "network", "compute")
 
 
 class DescriptionError(Exception):
@@ -181,6 +185,49 @@ def _secret() -> _Kind:
 
     def check(value: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9]{16,128}", value):
+            raise ValueError(f"must be {allowed}")
+        return value
+
+    return _text(allowed, check)
+
+
+def _password() -> _Kind:
+    allowed = "text without spaces, at most 256 characters"
+
+    def check(value: str) -> str:
+        # Never quoted in a message.
+        if not re.fullmatch(r"[!-~]{1,256}", value):
+            raise ValueError(f"must be {allowed}")
+        return value
+
+    return _text(allowed, check)
+
+
+def _http_url(*schemes: str) -> _Kind:
+    known = schemes or ("http", "https")
+    allowed = f"a URL that begins with {' or '.join(f'{scheme}://' for scheme in known)}"
+
+    def check(value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in known and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable or not re.fullmatch(r"[!-~]+", value):
+            raise ValueError(f"must be {allowed}, not {_shown(value)}")
+        if "@" in parts.netloc:
+            raise ValueError("must be a URL without user and password")
+        return value
+
+    return _text(allowed, check)
+
+
+def _pem(what: str) -> _Kind:
+    allowed = f"PEM text of a {what.lower()}"
+
+    def check(value: str) -> str:
+        # Never quoted in a message.
+        if not re.fullmatch(rf"-----BEGIN {what}-----\n[A-Za-z0-9+/=\n]+-----END {what}-----\n?", value):
             raise ValueError(f"must be {allowed}")
         return value
 
@@ -442,6 +489,7 @@ class Ports:
     messaging: int = _key(5673, _PORT, "The site's own RabbitMQ.", also=("rabbitmq", "amqp"))
     epmd: int = _key(14369, _PORT, "Erlang's port mapper, for RabbitMQ.")
     erlang: int = _key(25673, _PORT, "Erlang's distribution, for RabbitMQ.", also=("erlang_distribution",))
+    migration: int = _key(16636, _PORT, "Disks of instances from other hosts, on hosts with guests.")
     openflow: int = _key(16633, _PORT, "OpenFlow, from the switch to the network agent.")
     vnc_first: int = _key(5900, _integer(LOWEST_VNC_PORT, HIGHEST_PORT), "First port of the guests' VNC servers.")
     vnc_last: int = _key(5999, _integer(LOWEST_VNC_PORT, HIGHEST_PORT), "Last port of the guests' VNC servers.")
@@ -636,24 +684,37 @@ class Hosts:
     role: str = _key(
         "all",
         _choice(*HOST_ROLES),
-        "What the host does: all; or the APIs and what they need (control), the networks of guests (network), or both."
-        " A host without the control role needs [control] and messaging.url.",
+        "What the host does: all; or the APIs and what they need (control), the guests' DHCP and metadata (network),"
+        " the guests (compute), or two of these. A host without the control role needs [control] and messaging.url.",
     )
+    name: str | None = _key(
+        None, _optional(_name()), "Name that the cloud has for this host. None: the machine's own, up to the first dot."
+    )
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles, one by one."""
+        return frozenset(ROLES if self.role == "all" else self.role.split("+"))
 
     @property
     def has_control(self) -> bool:
         """Whether the APIs, the database and the message broker are on this host."""
-        return self.role != "network"
+        return "control" in self.roles
 
     @property
     def has_network(self) -> bool:
-        """Whether the switch and the network agents are on this host."""
-        return self.role != "control"
+        """Whether what gives guests their addresses and metadata is on this host."""
+        return "network" in self.roles
 
     @property
     def has_guests(self) -> bool:
         """Whether instances are on this host."""
-        return self.role == "all"
+        return "compute" in self.roles
+
+    @property
+    def has_switch(self) -> bool:
+        """Whether the switch and its agent are on this host: with guests, and with what serves them."""
+        return self.has_network or self.has_guests
 
 
 @dataclass(frozen=True)
@@ -669,6 +730,58 @@ class Control:
         "What signs requests to it: metadata-proxy in the control host's secrets.json.",
         secret=True,
     )
+    identity_url: str | None = _key(
+        None,
+        _optional(_http_url()),
+        "Identity API of the cloud, ending in /v3. The other APIs are looked up in its catalogue, in site.region.",
+    )
+    compute_user: str = _key(
+        "nova", _name(), "Service user that nova-compute is, to all APIs unless the next say otherwise."
+    )
+    compute_password: str | None = _key(None, _optional(_password()), "Its password.", secret=True)
+    network_user: str | None = _key(None, _optional(_name()), "Who it is to the network API. None: compute_user.")
+    network_password: str | None = _key(None, _optional(_password()), "That user's password.", secret=True)
+    placement_user: str | None = _key(None, _optional(_name()), "Who it is to the placement API. None: compute_user.")
+    placement_password: str | None = _key(None, _optional(_password()), "That user's password.", secret=True)
+    project: str = _key("service", _name(), "Project of these users.")
+    domain: str = _key("Default", _name(), "Domain of these users and of their project.")
+    novnc_url: str | None = _key(
+        None,
+        _optional(_http_url()),
+        "Page of the cloud's noVNC proxy, as browsers reach it. None: no graphical consoles.",
+    )
+    serial_url: str | None = _key(
+        None, _optional(_http_url("ws", "wss")), "The cloud's serial console proxy. None: no serial consoles."
+    )
+
+    @property
+    def passwords(self) -> list[str]:
+        """Every password in it, for keeping them out of messages."""
+        named = (self.metadata_secret, self.compute_password, self.network_password, self.placement_password)
+        return [password for password in named if password]
+
+    def account(self, project: str) -> tuple[str, str]:
+        """Return the user that nova-compute is to a project's API, and the password."""
+        users = {
+            "neutron": (self.network_user, self.network_password),
+            "placement": (self.placement_user, self.placement_password),
+        }
+        user, password = users.get(project, (None, None))
+        return (self.compute_user, self.compute_password or "") if user is None else (user, password or "")
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What a host with guests shows to the others, to be given instances' disks by them and give them its own."""
+
+    authority: str | None = _key(None, _optional(_pem("CERTIFICATE")), "Certificate of the cloud's own authority.")
+    certificate: str | None = _key(None, _optional(_pem("CERTIFICATE")), "This host's, which that one signed.")
+    key: str | None = _key(None, _optional(_pem("PRIVATE KEY")), "Its key. None: no cold migration.", secret=True)
+
+    @property
+    def is_set(self) -> bool:
+        """Whether all three are there."""
+        return None not in (self.authority, self.certificate, self.key)
 
 
 @dataclass(frozen=True)
@@ -688,6 +801,7 @@ class Description:
     instance: Instance = Instance()
     host: Hosts = Hosts()
     control: Control = Control()
+    migration: Migration = Migration()
     source: Path | None = dataclasses.field(default=None, compare=False)
 
 
@@ -702,6 +816,7 @@ _TABLES: dict[str, type[Any]] = {
     "instance": Instance,
     "host": Hosts,
     "control": Control,
+    "migration": Migration,
 }
 
 

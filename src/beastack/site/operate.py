@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import fcntl
 import importlib.util
+import ipaddress
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from typing import Any, TextIO
 
 import beastack
 from beastack.freebsd.command import CommandError, find_program, hold_in_commands, release_in_commands, run
-from beastack.site import clients, code, records, release, restore, rotate, services
+from beastack.site import clients, code, joining, records, release, restore, rotate, services
 from beastack.site import host as hosts
 from beastack.site.configuration import Site
 from beastack.site.description import Description, load_description
@@ -37,8 +38,12 @@ DISK_FIRST = 4 << 30
 DISK_AGAIN = 1 << 30
 
 
+#: Where a file to join by is put for a simulated host, until the cloud that it names was looked at.
+BROUGHT = "join.toml"
 #: What may stand in a state directory that holds no site yet.
-OWN_BEFORE_MARKER = ("site.toml", "lock", ".site.json.new", "restore.part")
+OWN_BEFORE_MARKER = (
+    "site.toml", BROUGHT, "records.jsonl", "lock", ".site.json.new", ".site.toml.new", "restore.part",
+)  # fmt: skip
 
 
 class SiteError(Exception):
@@ -86,6 +91,47 @@ def read_description(
     return dataclasses.replace(description, host=dataclasses.replace(description.host, **chosen))
 
 
+def read_joining(layout: Layout, file: Path) -> Description:
+    """Return the description of a host that is to be one of a cloud elsewhere.
+
+    :raises DescriptionError: the file is wrong
+    :raises JoinError: it describes something else
+    :raises SiteError: this release cannot make such a host, or the state directory has another site
+    """
+    wanted = joining.read_file(file)
+    check_kind(wanted)
+    own, brought = layout.root / "site.toml", layout.root / BROUGHT
+    if own.exists() and own.read_bytes() != file.read_bytes():
+        raise SiteError(f"{own} describes another site: destroy that and remove the file, or choose another --root")
+    recorded, ours = recorded_host(layout), {"kind": wanted.host.kind, "role": wanted.host.role}
+    if recorded and (recorded != ours or not (own.exists() or brought.exists())):
+        raise SiteError(f"there is a site at {layout.root} already: destroy it, or choose another --root")
+    return wanted
+
+
+def site_to_be(layout: Layout, description: Description) -> Site:
+    """Return the site as it would be, for looking at what it needs; nothing is made."""
+    return Site(layout, description, {}, hosts.module(description.host.kind).facts(layout))
+
+
+def keep_description(layout: Layout, description: Description) -> None:
+    """Make a description the site's own, which it is read from from now on.
+
+    :raises SiteError: the state directory holds something else
+    """
+    check_directory(layout)
+    own = layout.root / "site.toml"
+    if description.source is not None and not own.exists():
+        layout.root.mkdir(parents=True, exist_ok=True)
+        records.add(layout.records, records.Record("file", str(own)))
+        temporary = layout.root / ".site.toml.new"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(description.source.read_text())
+        temporary.replace(own)
+    (layout.root / BROUGHT).unlink(missing_ok=True)
+
+
 def recorded_host(layout: Layout) -> dict[str, str]:
     """Return the kind and role that a site was made with; empty where there is no site."""
     try:
@@ -98,22 +144,29 @@ def recorded_host(layout: Layout) -> dict[str, str]:
 
 def check_kind(description: Description) -> None:
     """Check that this release can make such a host. Raises SiteError."""
-    host, control = description.host, description.control
+    host = description.host
     if host.kind == "linux" and host.role not in ("all", "control"):
         raise SiteError(f"a Linux host does all or the control role, not {host.role}: choose another host.role")
     if host.kind == "linux" and description.compute.zfs_dataset is not None:
         raise SiteError("compute.zfs_dataset is for FreeBSD hosts: leave it out")
     if not host.has_control:
-        missing = [
-            key
-            for key, value in (
-                ("messaging.url", description.messaging.url), ("control.address", control.address),
-                ("control.metadata_secret", control.metadata_secret),
-            )
-            if value is None
-        ]  # fmt: skip
+        missing = [key for key, given in _needed_without_control(description).items() if not given]
         if missing:
-            raise SiteError(f"a host without the control role needs {', '.join(missing)} in site.toml")
+            raise SiteError(f"a host of role {host.role} needs {', '.join(missing)} in site.toml")
+
+
+def _needed_without_control(description: Description) -> dict[str, bool]:
+    """Return the keys that a host needs that is told by another where the cloud is, and whether it has them."""
+    host, control, network = description.host, description.control, description.network
+    needed = {"messaging.url": description.messaging.url is not None}
+    if host.has_network or network.dhcp == "responder":
+        needed["control.address"] = control.address is not None
+        needed["control.metadata_secret"] = control.metadata_secret is not None
+    if host.has_guests:
+        needed["control.identity_url"] = control.identity_url is not None
+        needed["control.compute_password"] = control.compute_password is not None
+        needed["network.local_ip"] = not ipaddress.ip_address(network.local_ip).is_loopback
+    return needed
 
 
 def open_site(layout: Layout, description: Description) -> Site:
@@ -250,7 +303,7 @@ def check_machine(site_root: Path, description: Description, layout: Layout) -> 
     if problems:
         raise Refused(problems)
     switch = hosts.switch(description.host.kind)
-    foreign = switch.foreign_datapath(layout) if description.host.has_network else None
+    foreign = switch.foreign_datapath(layout) if description.host.has_switch else None
     if foreign is not None:
         raise SiteError(
             f"this host has a userspace Open vSwitch already: {foreign}; there can be one: stop it, "
@@ -289,7 +342,9 @@ def _used_ports(description: Description) -> list[str]:
         names += ["identity", "image", "placement", "network", "compute", "metadata", "novnc", "serial"]
         if description.messaging.url is None:
             names += ["messaging", "epmd", "erlang"]
-    return [*names, "openflow"] if host.has_network else names
+    if host.has_guests and not host.has_control and description.migration.is_set:
+        names.append("migration")
+    return [*names, "openflow"] if host.has_switch else names
 
 
 def _own_processes(layout: Layout, host: ModuleType) -> set[int]:
@@ -332,7 +387,7 @@ def is_up(site: Site) -> bool:
     if missing or (site.description.host.has_control and not clients.are_written(site)):
         return False
     switch = hosts.switch(site.description.host.kind)
-    return not site.description.host.has_network or bool(switch.host_is_joined(site))
+    return not site.has_host_pair or bool(switch.host_is_joined(site))
 
 
 def forget_earlier_boot(layout: Layout, kind: str) -> None:
@@ -413,14 +468,14 @@ def bring_down(site: Site, say: Any) -> None:
                 say(f"stopped {count} instance{'s' if count > 1 else ''}")
     taps: list[str] = []
     switch = hosts.switch(site.description.host.kind)
-    if site.description.host.has_network:
+    if site.description.host.has_switch:
         with contextlib.suppress(CommandError):
             taps = switch.guest_taps(site)
     say("stopping the services")
     _stop(client, list(running))
     client.ask("shutdown")
     wait_until(lambda: (not client.running(), "it still answers"), what="the supervisor to end", timeout=90)
-    if site.description.host.has_network:
+    if site.description.host.has_switch:
         switch.remove_networks(site, taps)
 
 
@@ -514,7 +569,7 @@ def service_table(site: Site) -> list[dict[str, Any]]:
         {
             **item,
             "memory": _memory(host, host.descendants(item["pid"])) if item["pid"] else None,
-            "host": site.facts.hostname,
+            "host": site.hostname,
         }
         for item in answer["services"]
     ]

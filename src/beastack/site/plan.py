@@ -39,11 +39,14 @@ class Step:
 #: Steps that only hosts of a kind or of a role have.
 FREEBSD_STEPS = ("kernel",)
 GUEST_STEPS = ("hypervisor", "compute", "first-image", "image")
-NETWORK_STEPS = ("switch", "agents", "networks", "hosts")
+SWITCH_STEPS = ("switch", "agents", "hosts")
+#: A host without an account at the APIs cannot ask how the cloud sees it.
+ACCOUNT_STEPS = ("hosts",)
+NETWORK_STEPS = ("networks",)
 CONTROL_STEPS = (
     "console-pages", "database", "databases", "schema-keystone", "schema-glance", "schema-placement", "schema-nova",
     "schema-neutron", "identity", "catalog", "image-service", "placement-service", "network-service",
-    "compute-service", "flavors", "networks", "hosts", "clients",
+    "compute-service", "first-image", "image", "flavors", "networks", "clients",
 )  # fmt: skip
 
 
@@ -89,23 +92,26 @@ def make_plan(description: Description, layout: Layout, found: Found) -> list[St
         Step("compute-service", "Start Nova", ("schema-nova", "catalog", "messaging")),
         Step("agents", "Start the host's agents", ("network-service", "switch", "messaging", "preload")),
         Step("compute", "Start nova-compute",
-             ("compute-service", "placement-service", "network-service", "hypervisor")),
+             ("compute-service", "placement-service", "network-service", "hypervisor", "switch", "messaging",
+              "preload")),
         Step("first-image", "Build the first image", ("packages",)),
         Step("image", "Upload the first image", ("image-service", "first-image")),
         Step("flavors", "Make flavors, a project and a key pair", ("compute-service", "network-service")),
         Step("networks", "Make the networks", ("network-service", "agents")),
-        Step("hosts", "Wait for the host to be ready", ("agents", "compute", "networks")),
+        Step("hosts", "Wait for the cloud to see this host", ("agents", "compute", "networks")),
         Step("clients", "Write client credentials", ("catalog",), _clients(layout, found)),
     ]  # fmt: skip
     host = description.host
     left_out = {
         *(GUEST_STEPS if not host.has_guests else ()),
+        *(SWITCH_STEPS if not host.has_switch else ()),
+        *(ACCOUNT_STEPS if not (host.has_control or host.has_guests) else ()),
         *(NETWORK_STEPS if not host.has_network else ()),
         *(CONTROL_STEPS if not host.has_control else ()),
         *(FREEBSD_STEPS if host.kind != "freebsd" or not (host.has_network or host.has_guests) else ()),
     }
     steps = [_without(step, left_out) for step in steps if step.name not in left_out]
-    if host.has_guests and description.instance.boot:
+    if host.has_control and host.has_guests and host.has_network and description.instance.boot:
         after = ("hosts", "image", "flavors", "networks")
         steps.append(Step("instance", "Boot the first instance", after))
     return order(steps)

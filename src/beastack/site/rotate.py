@@ -30,7 +30,9 @@ def begin(layout: Layout) -> bool:
     mark = _mark(layout)
     if is_pending(layout) and mark.read_text().split()[0] == _hash(layout.secrets.read_text()):
         return False
-    text = secrets.as_text(secrets.make())
+    # Those beside the site's own are what other hosts have certificates by: they stay as they are.
+    known = secrets.load_or_make(layout.secrets)
+    text = secrets.as_text({**known, **secrets.make()})
     # First what they will be known by: a mark that does not fit says that nothing was replaced yet.
     secrets.write(mark, _hash(text))
     secrets.write(layout.secrets, text)

@@ -17,6 +17,11 @@ NAMES = (
 )  # fmt: skip
 
 
+def add(path: Path, values: Mapping[str, str]) -> None:
+    """Keep further secrets, in place of earlier ones of their names."""
+    write(path, as_text({**load_or_make(path), **values}))
+
+
 def load_or_make(path: Path) -> dict[str, str]:
     """Return the site's secrets by name, making those that are missing.
 

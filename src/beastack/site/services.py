@@ -225,7 +225,8 @@ def parents(site: Site) -> list[Parent]:
         Parent("glance", GLANCE, ("eventlet",), "libraries"),
         Parent("placement", PLACEMENT, ("eventlet",), "libraries"),
         # Seams come first: they wait for the modules that follow.
-        Parent("nova", (f"beastack.port.nova.{host.kind}_seams", *_MESSAGING, *_nova_modules(site)), ("eventlet",),
+        Parent("nova", (f"beastack.port.nova.{host.kind}_seams", *_MESSAGING, "beastack.port.nova.intervals",
+                        *_nova_modules(site)), ("eventlet",),
                "libraries"),
         Parent("neutron", (*seams, *_MESSAGING, *_neutron_modules(site)), (), "libraries"),
     ]  # fmt: skip
@@ -253,13 +254,28 @@ def console_service(site: Site) -> Service:
     ports = site.ports
     argv = (
         "console", "--directory", str(site.layout.data("console")), "--peer", site.layout.user("nova-compute"),
-        "--ports", f"{ports.serial_first}:{ports.serial_last}",
+        "--listen", site.console_address, "--ports", f"{ports.serial_first}:{ports.serial_last}",
         "--tcp-lines", f"{ports.serial_last + 1}:{ports.serial_last + 2}",
     )  # fmt: skip
     return Service(
         name="console", argv=argv, parent="console", target="beastack.console.daemon:run_service",
         before_drop="beastack.console.opener:start", env=tool_environment(site), user=site.layout.user("console"),
         log=str(site.layout.log("console")), tier=HYPERVISOR, umask=0o027,
+    )  # fmt: skip
+
+
+def transfer_service(site: Site) -> Service:
+    """Return the daemon that takes instances' disks from other hosts, as nova-compute's user: the files are its own."""
+    argv = (
+        site.facts.python, "-m", "beastack.transfer.daemon", "--listen", site.host_address,
+        "--port", str(site.ports.migration), "--instances", str(site.layout.data("nova") / "instances"),
+        "--certificates", str(site.certificates), "--libvirt", f"bhyve+unix:///system?socket={site.libvirt_socket}",
+    )  # fmt: skip
+    # Another certificate makes another process of it.
+    shown = hashlib.sha256(str(site.migration.certificate).encode()).hexdigest()
+    return Service(
+        name="transfer", argv=argv, env={**tool_environment(site), "BEASTACK_CERTIFICATE": shown},
+        user=site.layout.user("nova-compute"), log=str(site.layout.log("transfer")), tier=HYPERVISOR,
     )  # fmt: skip
 
 
@@ -273,15 +289,18 @@ def _nova_modules(site: Site) -> tuple[str, ...]:
 def _neutron_modules(site: Site) -> tuple[str, ...]:
     host = site.description.host
     found = NEUTRON_SERVER if host.has_control else ()
+    freebsd = host.kind == "freebsd"
+    if host.has_switch:
+        found += (*NEUTRON_SWITCH, *(NEUTRON_SWITCH_FREEBSD if freebsd else ()))
     if host.has_network:
-        found += (*NEUTRON_HOST, *(NEUTRON_FREEBSD if host.kind == "freebsd" else ()))
+        found += (*NEUTRON_DHCP, *(NEUTRON_DHCP_FREEBSD if freebsd else ()))
     return found
 
 
 def _context_projects(site: Site) -> list[str]:
     """Return whose privileged daemons may be asked for on this host."""
     host = site.description.host
-    return [project for project in CONTEXT_HOSTS if (host.has_network if project == "neutron" else host.has_guests)]
+    return [project for project in CONTEXT_HOSTS if (host.has_switch if project == "neutron" else host.has_guests)]
 
 
 def _privileged_parent(site: Site, project: str) -> Parent:
@@ -313,14 +332,13 @@ NOVA = (
 NEUTRON_SERVER = (
     "neutron.cmd.server", "neutron.server.api", "neutron.plugins.ml2.plugin", "neutron.db.migration.cli",
 )  # fmt: skip
-NEUTRON_HOST = (
-    "neutron.cmd.agents.dhcp", "neutron.cmd.agents.metadata", "neutron.cmd.agents.ovs_neutron_agent",
-    "neutron.agent.dhcp.agent",
-    "neutron.plugins.ml2.drivers.openvswitch.agent.ovs_neutron_agent",
+NEUTRON_SWITCH = (
+    "neutron.cmd.agents.ovs_neutron_agent", "neutron.plugins.ml2.drivers.openvswitch.agent.ovs_neutron_agent",
 )  # fmt: skip
-NEUTRON_FREEBSD = (
-    "beastack.port.neutron.dhcp_agent", "beastack.port.neutron.dhcp_driver", "beastack.port.neutron.ovs_agent",
-    "beastack.port.neutron.interface_driver", "beastack.port.neutron.ovs_firewall",
+NEUTRON_SWITCH_FREEBSD = ("beastack.port.neutron.ovs_agent", "beastack.port.neutron.ovs_firewall")
+NEUTRON_DHCP = ("neutron.cmd.agents.dhcp", "neutron.cmd.agents.metadata", "neutron.agent.dhcp.agent")
+NEUTRON_DHCP_FREEBSD = (
+    "beastack.port.neutron.dhcp_agent", "beastack.port.neutron.dhcp_driver", "beastack.port.neutron.interface_driver",
 )  # fmt: skip
 
 
@@ -330,12 +348,11 @@ def units(description: Description) -> tuple[Unit, ...]:
     found = [unit for unit in UNITS if host.has_control and unit.tier < HOST]
     if host.has_guests:
         found += [unit for unit in UNITS if unit.name == "nova-compute"]
-    if host.has_network:
-        left_out: tuple[str, ...] = ()
-        if host.kind == "freebsd" and description.network.dhcp == "responder":
-            # The agent in the switch does their work.
-            left_out = ("neutron-dhcp-agent", "neutron-metadata-agent")
-        found += [unit for unit in UNITS if unit.name in NETWORK_AGENTS and unit.name not in left_out]
+    if host.has_switch:
+        # Where the agent in the switch does the others' work, it does it beside each guest.
+        responder = host.kind == "freebsd" and description.network.dhcp == "responder"
+        agents = NETWORK_AGENTS if host.has_network and not responder else NETWORK_AGENTS[:1]
+        found += [unit for unit in UNITS if unit.name in agents]
     if host.kind == "freebsd":
         return tuple(replace(unit, **_ON_FREEBSD.get(unit.name, {})) for unit in found)
     return tuple(found)

@@ -21,6 +21,8 @@ from beastack.site import (
     configuration,
     data_services,
     guest_image,
+    joining,
+    other_hosts,
     release,
     resources,
     restore,
@@ -83,7 +85,7 @@ def user_names_of(layout: Layout, description: Description) -> list[str]:
 
 def has_switch_group(description: Description) -> bool:
     """Return whether the switch's sockets are for a group: where its agents are not root."""
-    return description.host.kind == "freebsd" and description.host.has_network
+    return description.host.kind == "freebsd" and description.host.has_switch
 
 
 def groups_of(description: Description) -> list[str]:
@@ -231,13 +233,14 @@ class Steps:
             self._directory(layout.run(unit.name), owner, owner, 0o750)
             for name, text in configuration.render_files(self.site, unit.name).items():
                 self._file(layout.etc(unit.name) / name, text, owner)
-        if self.site.description.host.has_network:
+        if self.site.description.host.has_switch:
             self._network_directories()
         if self.site.description.host.has_guests and self.site.description.host.kind == "freebsd":
             compute = layout.user("nova-compute")
             self._directory(layout.data("nova"), compute, compute, 0o751)
             self._directory(layout.data("nova") / "instances", compute, compute, 0o750)
             self._directory(layout.data("console"), layout.user("console"), layout.user("console"), 0o2750)
+            self._certificate_files(compute)
         elif self.site.description.host.has_guests:
             self._directory(layout.data("nova"), None, layout.user("qemu"), 0o710)
             self._directory(layout.data("nova") / "instances", None, layout.user("qemu"), 0o710)
@@ -246,6 +249,16 @@ class Steps:
                 self._directory(layout.data("neutron"), None, None, 0o755)
         if self.site.description.host.has_control:
             self._control_files()
+
+    def _certificate_files(self, user: str) -> None:
+        migration, directory = self.site.migration, self.site.certificates
+        if migration.authority is None or migration.certificate is None or migration.key is None:
+            return
+        self._directory(directory, None, user, 0o750)
+        for name, text in (
+            ("authority", migration.authority), ("certificate", migration.certificate), ("key", migration.key),
+        ):  # fmt: skip
+            self._file(directory / f"{name}.pem", text, user)
 
     def _network_directories(self) -> None:
         layout, ours = self.layout, {unit.name for unit in services.units(self.site.description)}
@@ -313,12 +326,14 @@ class Steps:
             specs.append(data_services.mariadb_service(self.site, programs))
         if host.has_control and self.site.description.messaging.url is None:
             specs += data_services.rabbitmq_services(self.site, programs)
-        if host.has_network:
+        if host.has_switch:
             specs += self.switch.services(self.site)
         if host.has_guests:
             specs.append(self.hypervisor.service(self.site))
         if services.has_console_daemon(self.site.description):
             specs.append(services.console_service(self.site))
+        if self.site.migration.is_set:
+            specs.append(services.transfer_service(self.site))
         return specs + services.openstack_services(self.site)
 
     def start_supervisor(self, progress: Progress) -> None:
@@ -393,7 +408,10 @@ class Steps:
 
     def hypervisor_services(self) -> list[str]:
         """Return the names of what runs guests beside nova-compute."""
-        return ["libvirtd", *(["console"] if services.has_console_daemon(self.site.description) else ())]
+        return [
+            "libvirtd", *(["console"] if services.has_console_daemon(self.site.description) else ()),
+            *(["transfer"] if self.site.migration.is_set else ()),
+        ]  # fmt: skip
 
     def is_database_up(self) -> bool:
         private = self.site.description.database.url is None
@@ -425,10 +443,11 @@ class Steps:
             raise StepError(
                 f"the messaging server at {url} cannot be used: {seen} (correct messaging.url in site.toml)"
             )
-        if not self.all_running("rabbitmq"):
-            data_services.forget_other_broker(self.site)
+        new = not self.all_running("rabbitmq") and data_services.forget_other_broker(self.site)
         self.start("epmd", "rabbitmq")
         self.await_answer("rabbitmq", lambda: data_services.messaging_answers(self.site), "RabbitMQ to answer", 120)
+        if new:
+            other_hosts.give_broker_users(self.site)
 
     # What is done once
 
@@ -625,7 +644,7 @@ class Steps:
 
     def await_reports(self, *binaries: str) -> None:
         """Wait until services of this host have reported to their project's API since they started."""
-        cloud, host = self.admin(), self.site.facts.hostname
+        cloud, host = self.as_seen_here(), self.site.hostname
         running = self.supervisor.services()
         started = {
             binary: time.strftime(
@@ -650,7 +669,7 @@ class Steps:
         self.serve("nova-compute")(progress)
         progress("waiting for nova-compute to take requests")
         # It looks at the instances it had before it takes requests; one made earlier it would call failed.
-        self.await_readers(f"compute.{self.site.facts.hostname}")
+        self.await_readers(f"compute.{self.site.hostname}")
 
     # The cloud's own things
 
@@ -658,6 +677,10 @@ class Steps:
         """Return the cloud as its administrator sees it."""
         return Cloud(self.site.auth_url, "admin", self.site.secrets["admin"], "admin",
                      region=self.site.description.site.region)  # fmt: skip
+
+    def as_seen_here(self) -> Cloud:
+        """Return the cloud as this host's own services see it where its administrator is not known."""
+        return self.admin() if self.site.description.host.has_control else joining.service_cloud(self.site)
 
     def demo(self) -> Cloud:
         """Return the cloud as the first ordinary user sees it."""
@@ -762,7 +785,10 @@ class Steps:
                 resources.ensure_dhcp_agent(cloud, made.id)
 
     def await_hosts(self, progress: Progress) -> None:
-        cloud, host = self.admin(), self.site.facts.hostname
+        if not self.site.description.host.has_control:
+            self.await_reports(*self.host_binaries(), "nova-compute")
+            return
+        cloud, host = self.admin(), self.site.hostname
         self.await_reports(*self.host_binaries())
         if self.site.description.host.has_guests:
             self.await_reports("nova-compute")

@@ -17,7 +17,7 @@ from beastack.site.steps import HOST_SERVICES
 def check_agents(view: View) -> Iterator[Finding]:
     """Nova's services and neutron's agents report, and are enabled."""
     all_services = [*view.hosts.compute, *view.hosts.network]
-    host = view.site.facts.hostname
+    host = view.site.hostname
     ours = {unit.name for unit in services.units(view.site.description)}
     wanted = [(host, name) for name in ("nova-conductor", "nova-scheduler")]
     wanted += [(host, binary) for binary, name in HOST_SERVICES.items() if name in ours]
@@ -48,7 +48,7 @@ def _agent_problem(one: HostService) -> str:
 
 def _agent_remedy(view: View, one: HostService) -> str:
     nova = one.binary.startswith("nova-")
-    if not one.alive and one.host != view.site.facts.hostname:
+    if not one.alive and one.host != view.site.hostname:
         gone = "compute service delete ID" if nova else "network agent delete ID"
         return f"start it on {one.host}; if that host is gone for good: {view.openstack(gone)}"
     if not one.alive:

@@ -52,7 +52,7 @@ def check_images(view: View) -> Iterator[Finding]:
 
 def check_resource_provider(view: View) -> Iterator[Finding]:
     """Placement and nova's cell know this host: without, no instance is ever sent here."""
-    name = view.site.facts.hostname
+    name = view.site.hostname
     known = view.admin.items("placement", "/resource_providers", "resource_providers")
     hypervisors = view.admin.items("compute", "/os-hypervisors", "hypervisors", microversion=COMPUTE_API)
     if not any(one["name"] == name for one in known):

@@ -38,7 +38,7 @@ class Check:
     what: str
     look: Callable[[View], Iterable[Finding]]
     needs: tuple[str, ...] = ()
-    role: str = ""  # words: control, network, guests (what the host does), linux, freebsd (what it is)
+    role: str = ""  # words: control, network, guests, switch (what the host has), linux, freebsd (what it is)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -54,16 +54,16 @@ CHECKS: tuple[Check, ...] = (
     Check("sysctls", freebsd_kernel.check_settings, role="guests freebsd"),
     Check("jails", freebsd_kernel.check_jail, role="freebsd"),
     Check("ipfw", freebsd_firewalls.check_ipfw, role="network freebsd"),
-    Check("pf", freebsd_firewalls.check_pf, role="network freebsd"),
+    Check("pf", freebsd_firewalls.check_pf, role="switch freebsd"),
     Check("vmm", freebsd_guests.check_processor, role="guests freebsd"),
     Check("firmware", freebsd_guests.check_firmware, role="guests freebsd"),
-    Check("old taps", freebsd_ports.check_leftovers, ("supervisor",), role="network freebsd"),
+    Check("old taps", freebsd_ports.check_leftovers, ("supervisor",), role="switch freebsd"),
     Check("secrets", files.check_secrets),
     Check("clouds.yaml", files.check_clients, role="control"),
     Check("configuration", files.check_configuration),
     Check("records", files.check_records),
     Check("ports", processes.check_shared_ports),
-    Check("datapath", switch.check_datapath, role="network"),
+    Check("datapath", switch.check_datapath, role="switch"),
     Check("supervisor", processes.check_supervisor),
     Check("up", processes.check_up, ("supervisor",)),
     Check("services", processes.check_services, ("supervisor",)),
@@ -73,16 +73,16 @@ CHECKS: tuple[Check, ...] = (
     Check("schemas", data.check_schemas, ("supervisor",), role="control"),
     Check("messaging", data.check_messaging, ("supervisor",)),
     Check("message queues", data.check_queues, ("supervisor", "messaging"), role="control"),
-    Check("switch", switch.check_switch, ("supervisor",), role="network"),
-    Check("bridges", switch.check_bridges, ("supervisor", "switch"), role="network"),
-    Check("flows", switch.check_controllers, ("supervisor", "switch"), role="network"),
+    Check("switch", switch.check_switch, ("supervisor",), role="switch"),
+    Check("bridges", switch.check_bridges, ("supervisor", "switch"), role="switch"),
+    Check("flows", switch.check_controllers, ("supervisor", "switch"), role="switch"),
     Check("provider network", switch.check_host_pair, ("supervisor", "switch"), role="network"),
-    Check("interfaces", switch.check_interfaces, ("supervisor", "switch"), role="network"),
-    Check("taps", switch.check_taps, ("supervisor", "switch"), role="network"),
-    Check("bindings", switch.check_tags, ("supervisor", "switch"), role="network"),
-    Check("dead ports", freebsd_ports.check_dead_ports, ("supervisor", "switch"), role="network freebsd"),
-    Check("frames", freebsd_ports.check_frames, ("supervisor", "switch"), role="network freebsd"),
-    Check("tunnels", freebsd_ports.check_underlay, ("supervisor", "switch"), role="network freebsd"),
+    Check("interfaces", switch.check_interfaces, ("supervisor", "switch"), role="switch"),
+    Check("taps", switch.check_taps, ("supervisor", "switch"), role="switch"),
+    Check("bindings", switch.check_tags, ("supervisor", "switch"), role="switch"),
+    Check("dead ports", freebsd_ports.check_dead_ports, ("supervisor", "switch"), role="switch freebsd"),
+    Check("frames", freebsd_ports.check_frames, ("supervisor", "switch"), role="switch freebsd"),
+    Check("tunnels", freebsd_ports.check_underlay, ("supervisor", "switch"), role="switch freebsd"),
     Check("libvirt", guests.check_hypervisor, ("supervisor",), role="guests"),
     Check("libvirt's driver", freebsd_guests.check_libvirt, ("supervisor", "hypervisor"), role="guests freebsd"),
     Check("bhyve", freebsd_guests.check_machines, ("supervisor", "hypervisor"), role="guests freebsd"),
@@ -91,9 +91,9 @@ CHECKS: tuple[Check, ...] = (
     Check("token", apis.check_token, ("supervisor",), role="control"),
     Check("user", apis.check_user, ("supervisor", "identity"), role="control"),
     Check("images", apis.check_images, ("supervisor", "image"), role="control"),
-    Check("compute host", apis.check_resource_provider, ("supervisor", "compute", "placement"), role="guests"),
+    Check("compute host", apis.check_resource_provider, ("supervisor", "compute", "placement"), role="control guests"),
     Check("agents", agents.check_agents, ("supervisor", "compute", "network"), role="control"),
-    Check("guests", guests.check_guests, ("supervisor", "compute", "hypervisor"), role="guests"),
+    Check("guests", guests.check_guests, ("supervisor", "compute", "hypervisor"), role="control guests"),
     Check("instances", guests.check_instances, ("supervisor", "compute"), role="control"),
     Check("ports of networks", networks.check_bindings, ("supervisor", "compute", "network"), role="control"),
     Check("DHCP", networks.check_dhcp, ("supervisor", "network"), role="control network"),
@@ -113,7 +113,9 @@ def examine(site: Site) -> list[Finding]:
 
 def _applies(check: Check, site: Site) -> bool:
     host = site.description.host
-    roles = {"network": host.has_network, "guests": host.has_guests, "control": host.has_control}
+    roles = {
+        "network": host.has_network, "guests": host.has_guests, "control": host.has_control, "switch": host.has_switch,
+    }  # fmt: skip
     return all(roles.get(word, word == host.kind) for word in check.role.split())
 
 
@@ -138,6 +140,7 @@ def _without_secrets(finding: Finding, site: Site) -> Finding:
     seen = " ".join(finding.seen.split())
     urls = (site.description.database.url, site.description.messaging.url)
     passwords = re.findall(r"//[^/@\s]*:([^/@\s]+)@", " ".join(filter(None, urls)))
-    for secret in sorted([*site.secrets.values(), *passwords], key=len, reverse=True):
+    known = (*site.secrets.values(), *site.description.control.passwords, *passwords)
+    for secret in sorted(known, key=len, reverse=True):
         seen = seen.replace(secret, "[hidden]")
     return Finding(finding.what, finding.ok, seen, finding.remedy)

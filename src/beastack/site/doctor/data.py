@@ -75,7 +75,7 @@ def check_queues(view: View) -> Iterator[Finding]:
     """Services read their message queues: one without a reader lets every request to it time out."""
     queues = ["conductor", "scheduler", "q-plugin", "q-reports-plugin"]
     if view.site.description.host.has_guests:
-        queues.append(f"compute.{view.site.facts.hostname}")
+        queues.append(f"compute.{view.site.hostname}")
     environment = {**services.tool_environment(view.site), "BEASTACK_TRANSPORT_URL": view.site.transport_url}
     argv = [str(view.layout.python), "-m", "beastack.port.oslo.await_queues", "1", *queues]
     try:

@@ -48,7 +48,7 @@ def _dhcp_problems(view: View, network_id: str, ports: Sequence[Object]) -> Iter
         add = view.openstack("network agent add network --dhcp AGENT", network_id)
         yield "no DHCP agent serves it", f"{add} (AGENT from network agent list), or {view.redo}"
         return
-    here = [port for port in ports if port.get("binding:host_id") == view.site.facts.hostname]
+    here = [port for port in ports if port.get("binding:host_id") == view.site.hostname]
     if not here:
         return
     namespace = f"qdhcp-{network_id}"

@@ -117,7 +117,7 @@ def check_shared_ports(view: View) -> Iterator[Finding]:
 def port_keys(site: Site) -> list[str]:
     """Return the keys in site.toml of the ports that the site's processes listen on."""
     host, keys = site.description.host, [unit.port for unit in services.units(site.description) if unit.port]
-    if host.has_network:
+    if host.has_switch:
         keys.append("openflow")
     if not host.has_control:
         return keys

@@ -307,4 +307,4 @@ class View:
 
     def on_this_host(self, server: Object) -> bool:
         """Return whether an instance belongs to this host."""
-        return bool(server.get("OS-EXT-SRV-ATTR:host") == self.site.facts.hostname)
+        return bool(server.get("OS-EXT-SRV-ATTR:host") == self.site.hostname)

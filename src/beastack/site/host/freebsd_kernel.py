@@ -33,8 +33,8 @@ _DEVICES = Path("/dev")
 def modules(description: Description) -> list[str]:
     """Return the kernel modules that a site needs."""
     host = description.host
-    network = freebsd_switch.MODULES if host.has_network else ()
-    return list(dict.fromkeys((*network, *(freebsd_hypervisor.MODULES if host.has_guests else ()))))
+    switch = freebsd_switch.MODULES if host.has_switch else ()
+    return list(dict.fromkeys((*switch, *(freebsd_hypervisor.MODULES if host.has_guests else ()))))
 
 
 def sysctls(description: Description) -> Mapping[str, str]:

@@ -26,14 +26,16 @@ from beastack.site.split import SystemPackage
 
 Progress = Callable[[str], None]
 
-#: Packages that a control host needs, and those of a host with networks or guests; and a file that each brings.
+#: Packages that a control host needs, those of the switch, of DHCP and of guests; and a file that each brings.
 CONTROL_PACKAGES = {
     "mariadb118-server": "/usr/local/libexec/mariadbd",
     "mariadb118-client": "/usr/local/bin/mariadb",
     "rabbitmq": "/usr/local/sbin/rabbitmq-server",
 }
-NETWORK_PACKAGES = {
+SWITCH_PACKAGES = {
     "openvswitch": "/usr/local/sbin/ovs-vswitchd",
+}
+NETWORK_PACKAGES = {
     "dnsmasq": "/usr/local/sbin/dnsmasq",
     "haproxy": "/usr/local/sbin/haproxy",
 }
@@ -43,7 +45,7 @@ GUEST_PACKAGES = {
     "qemu-tools": "/usr/local/bin/qemu-img",
     "cdrtools": "/usr/local/bin/mkisofs",
 }
-PACKAGES = {**CONTROL_PACKAGES, **NETWORK_PACKAGES, **GUEST_PACKAGES}
+PACKAGES = {**CONTROL_PACKAGES, **SWITCH_PACKAGES, **NETWORK_PACKAGES, **GUEST_PACKAGES}
 #: Console pages; known by its name, as the place of its files is not certain.
 NOVNC = "novnc"
 NOVNC_PAGE = "vnc_lite.html"
@@ -67,6 +69,7 @@ def packages(description: Description) -> list[str]:
     return [
         *(CONTROL_PACKAGES if host.has_control else ()),
         *((NOVNC,) if host.has_control else ()),
+        *(SWITCH_PACKAGES if host.has_switch else ()),
         *(NETWORK_PACKAGES if host.has_network else ()),
         *(GUEST_PACKAGES if host.has_guests else ()),
         *(prefix() + name for name in STANDARD_MODULES),

@@ -122,7 +122,8 @@ def ensure_bridges(site: Site) -> None:
         lambda: (set(made) <= set(interface.list_names()), "a bridge has no interface yet"),
         what="ovs-vswitchd to make the bridges", timeout=30, interval=0.05,
     )  # fmt: skip
-    _join_host(site)
+    if site.has_host_pair:
+        _join_host(site)
     if underlay is not None and not _carries(site, underlay):
         freebsd_underlay.take(underlay)
         vsctl(site, "--may-exist", "add-port", underlay.bridge, underlay.interface)

@@ -103,7 +103,7 @@ def initialize(site: Site, *settings: str) -> None:
     vsctl(site, "--no-wait", "init")
     vsctl(
         site, "--no-wait", "set", "Open_vSwitch", ".", *settings,
-        f"external_ids:hostname={site.facts.hostname}", f"external_ids:system-id={site.layout.prefix}",
+        f"external_ids:hostname={site.hostname}", f"external_ids:system-id={site.layout.prefix}",
     )  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def forget_controllers(site: Site) -> None:
 
 def bridges(site: Site) -> list[str]:
     """Return the bridges a site has: integration and external (the agent makes the tunnel bridge)."""
-    return [site.layout.interface("int"), site.layout.interface("ext")]
+    return [site.layout.interface("int"), *([site.layout.interface("ext")] if site.has_provider else [])]
 
 
 def host_pair(site: Site) -> tuple[str, str]:

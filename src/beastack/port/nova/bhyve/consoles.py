@@ -27,7 +27,6 @@ LOG = logging.getLogger(__name__)
 #: The first libvirt whose bhyve driver gives a guest more than one serial line.
 SEVERAL_LINES = (11, 6, 0)
 LOG_BYTES = 100 * 1024  # as upstream's MAX_CONSOLE_BYTES
-LISTEN = "127.0.0.1"
 
 
 class ConsoleMixin:
@@ -105,4 +104,4 @@ class ConsoleMixin:
         port = self._ensure_console(instance)
         if port is None:
             raise exception.ConsoleTypeUnavailable(console_type="serial")
-        return console_type.ConsoleSerial(host=LISTEN, port=port)
+        return console_type.ConsoleSerial(host=CONF.serial_console.proxyclient_address, port=port)

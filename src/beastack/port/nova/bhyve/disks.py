@@ -108,6 +108,19 @@ class DiskMixin:
             self._remove_consoles(instance)  # type: ignore[attr-defined]
             privileged.forget_guest(instance.name)
 
+    def migrate_disk_and_power_off(
+        self, context: Any, instance: Any, dest: str, *arguments: Any, **named: Any
+    ) -> Any:  # fmt: skip
+        """Have an instance's disks copied to where it is to be.
+
+        :raises InstanceFaultRollback: they are volumes, which stay on their host
+        """
+        if uses_volumes() and dest != self.get_host_ip_addr():  # type: ignore[attr-defined]
+            raise exception.InstanceFaultRollback(
+                exception.MigrationPreCheckError(reason="disks that are ZFS volumes cannot go to another host")
+            )
+        return super().migrate_disk_and_power_off(context, instance, dest, *arguments, **named)  # type: ignore[misc]
+
     def manage_image_cache(self, context: Any, all_instances: Any) -> None:
         """Let upstream drop what no instance uses, and the volumes of that with it."""
         super().manage_image_cache(context, all_instances)  # type: ignore[misc]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import nova.conf
 from nova.virt.libvirt import host
 from oslo_log import log as logging
 
@@ -17,6 +18,7 @@ from beastack.port.nova.bhyve.guest import BhyveGuest
 from beastack.port.nova.bhyve.next_definition import forget_next
 
 LOG = logging.getLogger(__name__)
+CONF = nova.conf.CONF
 
 
 class BhyveHost(host.Host):
@@ -65,6 +67,10 @@ class BhyveHost(host.Host):
     def has_hyperthreading(self) -> bool:
         """Whether a core has several threads."""
         return self.read_processors().topology.threads > 1
+
+    def get_hostname(self) -> str:
+        """Return the name that the cloud has for this host: the machine may call itself otherwise."""
+        return str(CONF.host)
 
     @staticmethod
     def _get_avail_memory_kb() -> int:

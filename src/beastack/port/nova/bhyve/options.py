@@ -45,6 +45,13 @@ OPTIONS = [
     cfg.StrOpt("guest_log_directory", default="/var/log/libvirt/bhyve", help="Where libvirt keeps what bhyve printed."),
     cfg.StrOpt("guest_state_directory", default="/var/run/libvirt/bhyve", help="Where libvirt notes running guests."),
     cfg.StrOpt(
+        "migration_certificates",
+        default="",
+        help="Directory of this host's certificate for the transfer daemons of other hosts (authority.pem, "
+        "certificate.pem, key.pem). Without one disks are copied as upstream does, by ssh.",
+    ),
+    cfg.PortOpt("migration_port", default=16636, help="Port of the transfer daemons."),
+    cfg.StrOpt(
         "console_directory",
         default="",
         help="The console daemon's directory. Without one nobody reads the guests' serial lines.",
