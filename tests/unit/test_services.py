@@ -265,6 +265,13 @@ def specs_environment(service: str) -> dict[str, str]:
             ("BEASTACK_WSGI", "BEASTACK_LISTEN", "BEASTACK_THREADS", "BEASTACK_WARM")}  # fmt: skip
 
 
+@pytest.mark.parametrize("workers", [1, 8])
+def test_keystone_serves_one_request_at_a_time(workers: int) -> None:
+    # With two, one is answered by the roles of the other's token.
+    found = [spec for spec in openstack_services(make_site(workers)) if spec.name.startswith("keystone")]
+    assert [(spec.name, spec.env["BEASTACK_THREADS"]) for spec in found] == [("keystone", "1")]
+
+
 # On their way to the supervisor.
 
 

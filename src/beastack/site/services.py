@@ -54,14 +54,16 @@ class Unit:
     wsgi: str = ""
     port: str = ""
     spread: bool = False  # several workers
+    threads: int = 10  # requests served at once, of one worker that is alone
     warm: str = ""  # called before the first request
 
 
 #: Every OpenStack service, in the order in which they are shown.
 UNITS: tuple[Unit, ...] = (
     # One process: it keeps what it knows of tokens and users in memory, which a second would not hear of.
-    # Checking passwords, its costliest work, does not hold the interpreter's lock.
-    Unit("keystone", "keystone", "", IDENTITY, wsgi="keystone.wsgi.api:application", port="identity"),
+    # One request at a time: its AuthContextMiddleware keeps the token of the request under way in an attribute of
+    # its own, and a request beside it would be answered, and allowed things, by that one's roles.
+    Unit("keystone", "keystone", "", IDENTITY, wsgi="keystone.wsgi.api:application", port="identity", threads=1),
     Unit("glance", "glance", "", CONTROL, wsgi="glance.wsgi.api:application", port="image"),
     Unit("placement", "placement", "", CONTROL, wsgi="placement.wsgi.api:application", port="placement"),
     # Its policy is made known in two steps without a lock: a second request in between would see none of it.
@@ -399,7 +401,7 @@ def openstack_services(site: Site) -> list[Service]:
             env["BEASTACK_WSGI"] = unit.wsgi
             env["BEASTACK_LISTEN"] = f"{site.address} {getattr(site.ports, unit.port)}"
             # A thread more only waits for the interpreter; the other worker has its own.
-            env["BEASTACK_THREADS"] = "2" if unit.spread and site.workers > 1 else "10"
+            env["BEASTACK_THREADS"] = "2" if unit.spread and site.workers > 1 else str(unit.threads)
             if unit.warm:
                 env["BEASTACK_WARM"] = unit.warm
             # Upstream reads its configuration from the environment here, and chokes on arguments.
