@@ -93,15 +93,16 @@ def _run(site: Site, runner: Runner, arguments: Namespace, say: Say) -> report.R
     options, expected = _select(runner, arguments)
     say(f"beastack test: Tempest {runner.version}, {len(expected)} tests, against {site.auth_url}")
     began = time.monotonic()
-    try:
-        with accounts.provided(cloud, WORKERS, accounts_file) if accounts_file else contextlib.nullcontext():
+    with accounts.provided(cloud, WORKERS, accounts_file) if accounts_file else contextlib.nullcontext():
+        try:
             outcomes = _outcomes(runner, options, say)
-    except KeyboardInterrupt:
-        # The run is ended, and not what follows; who interrupts once more ends that too.
-        STOPPING.clear()
-        say("beastack test: stopped; removing what the tests left")
-        _sweep(cloud, earlier)
-        raise
+        except KeyboardInterrupt:
+            # The run is ended, and not what follows; who interrupts once more ends that too.
+            STOPPING.clear()
+            say("beastack test: stopped; removing what the tests left")
+            for problem in _sweep(cloud, earlier)[1]:
+                say(f"could not be removed: {problem}")
+            raise
     seconds = time.monotonic() - began
     left, stuck = _sweep(cloud, earlier)
     return report.Result(
