@@ -266,6 +266,16 @@ def test_rescue_and_rebuild(shop: Workshop, plain: Guest, devices: Guest, other:
     assert read_mark(plain) == MARK
 
 
+def test_instances_are_resumed_when_the_host_has_rebooted(shop: Workshop, plain: Guest, other: Guest) -> None:
+    other.act(**{"os-stop": None})
+    shop.wait_for("SHUTOFF", other)
+    shop.site.host.simulator("stop", "--name", shop.site.host.name)
+    shop.site.up()
+    shop.wait_reached(plain)
+    assert read_mark(plain) == MARK
+    assert other.is_in("SHUTOFF") and other.pids() == []
+
+
 def test_deleted_instances_leave_nothing(shop: Workshop, plain: Guest, other: Guest) -> None:
     guests, ports = [plain, other], [*plain.ports(), *other.ports()]
     domains = {guest.domain for guest in guests}
