@@ -164,6 +164,12 @@ def test_a_disk_in_use_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -
         made(site, disks=True)
 
 
+def test_disks_that_are_volumes_are_left_to_zfs(site: Site) -> None:
+    compute = dataclasses.replace(site.description.compute, zfs_dataset="tank/instances")
+    with pytest.raises(BackupError, match=r"tank/instances.*zfs send"):
+        made(dataclasses.replace(site, description=dataclasses.replace(site.description, compute=compute)), disks=True)
+
+
 def test_a_database_that_does_not_answer_is_refused(site: Site, database: SimpleNamespace) -> None:
     database.answers = False
     with pytest.raises(BackupError, match=r"no socket.*beastack up"):

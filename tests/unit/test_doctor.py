@@ -327,6 +327,15 @@ def test_secrets_that_others_can_read(view: View) -> None:
     assert the_bad(files.check_secrets(view)).remedy == f"chmod 0640 {etc}/nova.conf"
 
 
+@pytest.mark.parametrize(
+    ("mark", "remedy"), [("rotation", "up"), ("restore", "up"), ("restore.new", "restore FILE")]
+)
+def test_what_was_cut_short(view: View, mark: str, remedy: str) -> None:
+    assert list(files.check_unfinished(view)) == []
+    (view.layout.root / mark).mkdir()
+    assert the_bad(files.check_unfinished(view)).remedy.endswith(remedy)
+
+
 def test_configuration_that_was_edited(view: View) -> None:
     for service in configuration.FILES:
         view.layout.etc(service).mkdir(parents=True)

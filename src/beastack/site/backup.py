@@ -208,6 +208,9 @@ def dump(site: Site, target: Path) -> None:
 def _refuse_running(site: Site) -> None:
     if not site.description.host.has_guests:
         raise BackupError("there are no instances' disks on this host")
+    dataset = site.description.compute.zfs_dataset
+    if dataset is not None:
+        raise BackupError(f"disks are ZFS volumes below {dataset}: leave --disks out, and use zfs snapshot, zfs send")
     running = hosts.hypervisor(site.description.host.kind).running_guests(site)
     if running:
         raise BackupError(

@@ -61,6 +61,7 @@ CHECKS: tuple[Check, ...] = (
     Check("secrets", files.check_secrets),
     Check("clouds.yaml", files.check_clients, role="control"),
     Check("configuration", files.check_configuration),
+    Check("unfinished", files.check_unfinished),
     Check("records", files.check_records),
     Check("ports", processes.check_shared_ports),
     Check("datapath", switch.check_datapath, role="switch"),

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from beastack.site import clients, configuration, records, services
+from beastack.site import clients, configuration, records, restore, rotate, services
 from beastack.site.configuration import FILES
 from beastack.site.doctor.finding import Finding, bad, good, listed
 from beastack.site.doctor.view import View
@@ -57,6 +57,16 @@ def check_configuration(view: View) -> Iterator[Finding]:
         yield bad("configuration", seen, view.again)
     else:
         yield good("configuration", f"all {len(units)} files are as site.toml makes them")
+
+
+def check_unfinished(view: View) -> Iterator[Finding]:
+    """No rotation of secrets and no restore was cut short."""
+    if restore.is_cut_short(view.layout):
+        yield bad("unfinished", "a restore was cut short", view.command("restore", "FILE"))
+    elif restore.is_staged(view.layout):
+        yield bad("unfinished", "a backup is not yet in place", view.command("up"))
+    if rotate.is_pending(view.layout):
+        yield bad("unfinished", "a rotation of secrets was cut short", view.command("up"))
 
 
 def check_records(view: View) -> Iterator[Finding]:
