@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from freebsd_sim.kernel.zfs import Zfs, ZfsError
+from freebsd_sim.kernel.zfs import Dataset, Zfs, ZfsError
 from freebsd_sim.kernel.zfs_names import check_name, format_size, parse_size
 
 
@@ -78,6 +78,24 @@ def test_refusals(zfs: Zfs) -> None:
         assert str(caught.value) == f"cannot create '{name}': {reason}"
     with pytest.raises(ZfsError, match="cannot open 'zroot/x': dataset does not exist"):
         zfs.get("zroot/x")
+
+
+def test_a_snapshot_is_cloned_by_several_at_once_and_stays_meanwhile(zfs: Zfs, monkeypatch: pytest.MonkeyPatch) -> None:
+    zfs.create("zroot/v", "volume", {}, size=1 << 20, sparse=True)
+    zfs.snapshot(["zroot/v@base"], {})
+    copy, second = zfs._copy, []
+
+    def copy_with_another(source: Dataset, target: Path) -> None:
+        if not second:
+            second.append(target)
+            zfs.clone("zroot/v@base", "zroot/two", {})
+            with pytest.raises(ZfsError, match="dataset is busy"):
+                zfs.destroy(zfs.get("zroot/v@base"))
+        copy(source, target)
+
+    monkeypatch.setattr(zfs, "_copy", copy_with_another)
+    zfs.clone("zroot/v@base", "zroot/one", {})
+    assert [item.name for item in zfs.clones("zroot/v@base")] == ["zroot/two", "zroot/one"]
 
 
 def test_a_rename_takes_children_along(zfs: Zfs) -> None:

@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -110,6 +111,8 @@ class Zfs:
         self.datasets: dict[str, Dataset] = {}
         self.pools: dict[str, Pool] = {}
         self._busy: set[str] = set()
+        # Snapshots that are being copied, and by how many clones: several may be made at once.
+        self._copied: Counter[str] = Counter()
         self._sizes: dict[str, int] = {}
         self._counter = itertools.count(1)
 
@@ -539,12 +542,14 @@ class Zfs:
                 self.create(parent, "filesystem", {}, parents=True)
             kind = snapshot.source_kind
             kept = {key: self.check_property(action, kind, key, value) for key, value in properties.items()}
-            self._claim(snapshot_name, action)
+            self._copied[snapshot_name] += 1
         try:
             guid = self._make_guid()
             target = self.store / ("volumes" if kind == "volume" else "unmounted") / str(guid)
             self._copy(snapshot, target)
             with self.kernel.lock:
+                if name in self.datasets:
+                    raise ZfsError(action, "dataset already exists")
                 dataset = Dataset(name, kind, guid, int(time.time()), kept, snapshot_name, str(guid))
                 if kind == "volume":
                     dataset.properties["volsize"] = str(snapshot.size)
@@ -556,7 +561,8 @@ class Zfs:
                 self._save()
                 return dataset
         finally:
-            self._busy.discard(snapshot_name)
+            with self.kernel.lock:
+                self._copied[snapshot_name] -= 1
 
     def is_open(self, dataset: Dataset) -> bool:
         """Tell whether a process has a volume open."""
@@ -580,7 +586,7 @@ class Zfs:
     def destroy(self, dataset: Dataset) -> None:
         """Remove one dataset that nothing depends on. :raises ZfsError: it is in use."""
         with self.kernel.lock:
-            if dataset.name in self._busy or self.is_open(dataset):
+            if dataset.name in self._busy or self._copied[dataset.name] or self.is_open(dataset):
                 raise ZfsError(f"cannot destroy '{dataset.name}'", "dataset is busy")
             if dataset.kind == "filesystem":
                 self.unmount(dataset)
