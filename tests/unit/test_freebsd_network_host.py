@@ -53,6 +53,19 @@ def options(site: Site, service: str) -> dict[str, dict[str, object]]:
     return configuration.FILES[service][1](site)
 
 
+def test_ports_of_taps_that_are_gone_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def vsctl(site: Site, *arguments: str) -> str:
+        asked.append(arguments)
+        return "patch-tun\n\ntap1\n\ntap2\n\netap3\n\nbox-int\n" if "list" in arguments else ""
+
+    monkeypatch.setattr(freebsd_switch, "vsctl", vsctl)
+    monkeypatch.setattr(interface, "list_names", lambda: ["lo0", "tap2", "box-int"])
+    freebsd_switch.forget_dead_taps(make_site(tmp_path, NETWORK_ONLY))
+    assert [arguments[-1] for arguments in asked if "del-port" in arguments] == ["tap1"]
+
+
 # Roles
 
 

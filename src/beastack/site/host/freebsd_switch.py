@@ -99,6 +99,19 @@ def prepare_database(site: Site) -> None:
 def initialize(site: Site) -> None:
     """Set what must stand before the switch starts; in-band control is not there on FreeBSD."""
     ovs.initialize(site)
+    forget_dead_taps(site)
+
+
+def forget_dead_taps(site: Site) -> None:
+    """Take ports of guests whose tap is gone out of the switch: a power cut leaves them there.
+
+    libvirt adds a guest's port when it makes the tap; nobody removes that of a
+    guest which is on another host by now.
+    """
+    present = set(interface.list_names())
+    for port in vsctl(site, "--no-wait", "--bare", "--columns=name", "list", "Port").split():
+        if port.startswith("tap") and port not in present:
+            vsctl(site, "--no-wait", "--if-exists", "del-port", port)
 
 
 def ensure_bridges(site: Site) -> None:
