@@ -126,6 +126,11 @@ def test_a_guest_whose_machine_never_was_is_taken_down(tmp_path: Path, on_freebs
         domain.createWithFlags = lambda flags=0: (started(flags), setattr(domain, "dead", True))
         with pytest.raises(exception.InternalError, match="vm_openf: No such file"):
             driver._host.get_guest(instance).launch()
+        # A wrong argument is told first, and then all that would be right; of runs before, nothing.
+        log = f"bhyve -m 512 {instance.name}\nold\nbhyve -Z {instance.name}\nbhyve: illegal option -- Z\n{'x' * 999}"
+        driver.privileged.answers["read_guest_log"] = lambda name, size: log
+        with pytest.raises(exception.InternalError, match=r"up: bhyve: illegal option -- Z\nx+ \.\.\. x{200}$"):
+            driver._host.get_guest(instance).launch()
 
     on_freebsd(body, *SEAMS)
 

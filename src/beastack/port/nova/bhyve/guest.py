@@ -36,8 +36,8 @@ SETTLED_AFTER = 3.0
 INTERVAL = 0.1
 #: Seconds after which libvirt does not come back from a start by itself.
 HANGS_AFTER = 120.0
-#: Bytes of bhyve's last words in an error.
-LAST_WORDS = 400
+#: Characters of bhyve's last words in an error, and bytes of its log that hold one run.
+LAST_WORDS, ONE_RUN = 400, 1 << 14
 
 #: Held while libvirt starts a guest: its bhyve driver keeps the name of the pid file of the guest that it starts in
 #: one place for all (driver->pidfile in virBhyveProcessStartImpl), and would take one guest's process for another's.
@@ -181,9 +181,12 @@ class BhyveGuest(libvirt_guest.Guest):
             time.sleep(INTERVAL)
 
     def read_last_words(self) -> str:
-        """Return the end of what bhyve printed for this guest."""
-        text = privileged.read_guest_log(self.name, LAST_WORDS).strip()
-        return text or "it said nothing"
+        """Return what bhyve printed in its last run, of a long text both ends: a usage error comes first."""
+        text = privileged.read_guest_log(self.name, ONE_RUN)
+        # Before each run libvirt writes the arguments, of which the name is the last.
+        said = text.rpartition(f" {self.name}\n")[2].strip() or "it said nothing"
+        half = LAST_WORDS // 2
+        return said if len(said) <= LAST_WORDS else f"{said[:half]} ... {said[-half:]}"
 
     def get_xml_desc(self, dump_inactive: bool = False, *arguments: Any, **named: Any) -> str:
         """Return the guest's XML, or that of its next start."""
