@@ -133,3 +133,23 @@ def test_a_stop_takes_the_ports_out(tmp_path: Path, on_freebsd: OnFreeBSD) -> No
         assert unplugged == [make_port()["devname"]]
 
     on_freebsd(body, *SEAMS)
+
+
+def test_taps_that_nova_has_forgotten_go_with_the_guest(tmp_path: Path, on_freebsd: OnFreeBSD) -> None:
+    def body() -> None:
+        driver = make_driver(tmp_path)
+        # Only now: libvirt has to be the stand-in.
+        from nova.virt.libvirt import driver as upstream
+
+        from beastack.port.nova.bhyve import leftovers
+
+        instance = start_guest(driver)
+        removed: list[list[str]] = []
+        leftovers.remove_taps = removed.append  # type: ignore[assignment]
+        upstream.LibvirtDriver._cleanup = lambda *arguments, **named: None
+        driver._cleanup(None, instance, [make_port()])
+        # A delete that failed before has deallocated the network.
+        driver._cleanup(None, instance, [])
+        assert removed == [[make_port()["devname"]]]
+
+    on_freebsd(body, *SEAMS)

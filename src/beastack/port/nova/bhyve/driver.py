@@ -14,7 +14,7 @@ from oslo_log import log as logging
 
 from beastack.freebsd import sysctl
 from beastack.freebsd.command import CommandError
-from beastack.port.nova.bhyve import disks, leftovers, watch
+from beastack.port.nova.bhyve import disks, leftovers, libvirt_hook, watch
 from beastack.port.nova.bhyve.capabilities import CapabilityMixin
 from beastack.port.nova.bhyve.config_drive import ConfigDriveMixin
 from beastack.port.nova.bhyve.consoles import ConsoleMixin
@@ -73,6 +73,18 @@ class BhyveDriver(
     def _destroy(self, instance: Any) -> None:
         super()._destroy(instance)
         leftovers.end_machine(instance.name)
+
+    def _cleanup(self, context: Any, instance: Any, network_info: Any, *arguments: Any, **named: Any) -> None:
+        # A delete that failed has taken the ports from what nova knows; libvirt knows them until it is undefined.
+        try:
+            taps = libvirt_hook.find_taps(self._host.get_guest(instance).get_xml_desc())
+        except exception.InstanceNotFound:
+            taps = []
+        super()._cleanup(context, instance, network_info, *arguments, **named)
+        known = {vif["devname"] for vif in network_info or ()}
+        forgotten = [tap for tap in taps if tap not in known]
+        if forgotten:
+            leftovers.remove_taps(forgotten)
 
     def power_off(self, instance: Any, *arguments: Any, **named: Any) -> None:
         """Stop a guest, and see that its network is gone: libvirt may have been killed before it took that down."""

@@ -12,12 +12,14 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Sequence
 
 from oslo_concurrency import lockutils
 from oslo_log import log as logging
 
-from beastack.freebsd import process
-from beastack.port.nova.bhyve import imagebackend_zfs, liveness, names, privileged
+from beastack.freebsd import command, process
+from beastack.freebsd.command import CommandError
+from beastack.port.nova.bhyve import imagebackend_zfs, libvirt_hook, liveness, names, privileged
 from beastack.port.nova.bhyve.options import CONF
 
 LOG = logging.getLogger(__name__)
@@ -48,6 +50,17 @@ def end_machine(name: str) -> None:
             privileged.end_machine(name)
             return
         time.sleep(INTERVAL)
+
+
+def remove_taps(taps: Sequence[str]) -> None:
+    """Take a guest's ports out of the switch, and destroy its taps; none there is no error."""
+    database = CONF.os_vif_ovs_freebsd.ovsdb_connection  # our os-vif plugin's
+    try:
+        command.run(libvirt_hook.build_command(taps, database))
+        for tap in taps:
+            privileged.destroy_tap(tap)
+    except CommandError as error:
+        LOG.warning("Of the ports %s something is left: %s", ", ".join(taps), error)
 
 
 def remove_unfinished() -> None:
