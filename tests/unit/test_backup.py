@@ -265,6 +265,21 @@ def test_what_the_site_has_meanwhile_made_gives_way(site: Site, owners: dict[str
     assert (site.layout.data("nova") / "instances" / "a" / "disk").exists()
 
 
+def test_hosts_added_since_are_not_known_any_more(site: Site) -> None:
+    archive = made(site)
+    (site.layout.root / "hosts.json").write_text("{}")
+    staged(site, archive)
+    assert not (site.layout.root / "hosts.json").exists()
+
+
+def test_hosts_that_were_added_are_known_again(site: Site) -> None:
+    (site.layout.root / "hosts.json").write_text('{"two": {}}')
+    archive = made(site)
+    site = elsewhere(site)
+    staged(site, archive)
+    assert (site.layout.root / "hosts.json").read_text() == '{"two": {}}'
+
+
 def test_done_twice_it_is_done_once(site: Site, owners: dict[str, Any], database: SimpleNamespace) -> None:
     staged(site, made(site))
     restore.put_in_place(site, quiet)

@@ -56,6 +56,12 @@ def test_every_secret_is_another_one(site: Site) -> None:
     assert stat.S_IMODE(site.layout.secrets.stat().st_mode) == 0o600
 
 
+def test_certificates_that_other_hosts_know_stay(site: Site) -> None:
+    secrets.add(site.layout.secrets, {"migration-authority": "certificate"})
+    rotate.begin(site.layout)
+    assert json.loads(site.layout.secrets.read_text())["migration-authority"] == "certificate"
+
+
 def test_begun_twice_they_are_made_once(site: Site) -> None:
     rotate.begin(site.layout)
     text = site.layout.secrets.read_text()

@@ -183,7 +183,7 @@ def _manifest(site: Site, *, disks: bool) -> Manifest:
     host = site.description.host
     return Manifest(
         format=FORMAT, version=beastack.__version__, release=release.RELEASE, root=str(site.layout.root),
-        host=site.facts.hostname, kind=host.kind, role=host.role,
+        host=site.hostname, kind=host.kind, role=host.role,
         made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), database=site.description.database.url is None,
         disks=disks, description=None if site.description.source is None else str(site.description.source),
     )  # fmt: skip

@@ -199,6 +199,8 @@ def _replace_site_files(layout: Layout, manifest: Manifest, source: Path, progre
     for name in (*SITE_FILES[1:], SITE_FILES[0]):
         if (source / name).exists():
             _copy(source / name, layout.root / name)
+        else:
+            (layout.root / name).unlink(missing_ok=True)
     layout.root.chmod(0o711)
 
 
@@ -221,10 +223,10 @@ def put_in_place(site: Site, progress: Progress) -> None:
     if not is_waiting(site.layout):
         return
     manifest = read_manifest((source / MANIFEST).read_text())
-    if manifest.host != site.facts.hostname:
+    if manifest.host != site.hostname:
         # Instances, agents and resources are those of a host of that name.
         raise BackupError(
-            f"the backup is of the host {manifest.host}, and this one is {site.facts.hostname}: "
+            f"the backup is of the host {manifest.host}, and this one is {site.hostname}: "
             f"name it {manifest.host} first, then up again"
         )
     progress("putting the backup in place")
