@@ -36,9 +36,13 @@ def test_one_host_declares_nothing_that_takes_two() -> None:
     assert features["can_migrate_between_any_hosts"] is False
 
 
-def test_several_hosts_do_not_resize_because_they_would_move_the_disk() -> None:
+def test_several_hosts_resize_only_if_they_send_each_other_disks() -> None:
     assert compute_features(FACTS)["resize"] is True
-    assert compute_features(dataclasses.replace(FACTS, hosts=2))["resize"] is False
+    linux, freebsd = (compute_features(dataclasses.replace(facts, hosts=2)) for facts in (FACTS, BHYVE))
+    for name in ("resize", "cold_migration", "shelve_migrate"):
+        assert (linux[name], freebsd[name]) == (False, True)
+    mixed = dataclasses.replace(FACTS, hosts=2, hypervisors=frozenset(("bhyve", "qemu")))
+    assert compute_features(mixed)["cold_migration"] is False
 
 
 def test_a_bus_that_guests_do_not_have_is_not_asked_for() -> None:

@@ -13,6 +13,9 @@ from beastack.cli.tempest.facts import Facts
 #: a guest's cards are those that it was started with (docs/feature-matrix.md).
 LACKING = {"bhyve": frozenset(("pause", "suspend", "interface_attach"))}
 
+#: Kinds whose hosts send each other guests' disks; hosts of kind linux share neither keys nor storage.
+MOVING = frozenset(("bhyve",))
+
 #: What guests of every kind have.
 COMMON = frozenset((
     "pause", "suspend", "interface_attach", "shelve", "snapshot", "rescue", "console_output", "vnc_console",
@@ -24,6 +27,7 @@ def compute_features(facts: Facts) -> dict[str, object]:
     """Return the section compute-feature-enabled: a feature is there if every host has it."""
     lacking = frozenset[str]().union(*(LACKING.get(kind, frozenset()) for kind in facts.hypervisors))
     several = facts.hosts > 1
+    moves = several and facts.hypervisors <= MOVING
     volumes = has_volumes(facts)
     return {
         **{name: name not in lacking for name in sorted(COMMON)},
@@ -32,10 +36,10 @@ def compute_features(facts: Facts) -> dict[str, object]:
         "change_password": False,
         # Needs image properties that the first image does not have.
         "stable_rescue": False,
-        # One host resizes where the instance is. Several share neither keys nor storage, and nova would move it.
-        "resize": not several,
-        "cold_migration": False,
-        "shelve_migrate": False,
+        # One host resizes where the instance is; of several, nova takes another.
+        "resize": moves or not several,
+        "cold_migration": moves,
+        "shelve_migrate": moves,
         "live_migration": False,
         "can_migrate_between_any_hosts": several,
         "personality": False,
