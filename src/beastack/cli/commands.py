@@ -527,7 +527,8 @@ def join(arguments: Namespace) -> int:
         if not arguments.json:
             print(f"  {line}", flush=True)
     operate.keep_description(layout, wanted)
-    return bring_up(arguments, layout, wanted)
+    # Read again: from where it is read from now on.
+    return bring_up(arguments, layout, operate.read_description(layout, None))
 
 
 # At boot
