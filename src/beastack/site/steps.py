@@ -35,7 +35,7 @@ from beastack.site.description import Description
 from beastack.site.execute import Action
 from beastack.site.host import freebsd, freebsd_kernel, freebsd_volumes, linux_hypervisor
 from beastack.site.layout import Layout
-from beastack.site.wait import wait_until
+from beastack.site.wait import WaitTimeout, wait_until
 from beastack.supervisor.client import Client
 from beastack.supervisor.logs import last_lines
 from beastack.supervisor.spec import Service
@@ -438,16 +438,30 @@ class Steps:
 
     def start_messaging(self, progress: Progress) -> None:
         if self.site.description.messaging.url is not None:
-            _, seen = data_services.messaging_answers(self.site)
-            url = self.site.description.messaging.masked_url
-            raise StepError(
-                f"the messaging server at {url} cannot be used: {seen} (correct messaging.url in site.toml)"
-            )
+            self.reach_broker()
+            return
         new = not self.all_running("rabbitmq") and data_services.forget_other_broker(self.site)
         self.start("epmd", "rabbitmq")
         self.await_answer("rabbitmq", lambda: data_services.messaging_answers(self.site), "RabbitMQ to answer", 120)
         if new:
             other_hosts.give_broker_users(self.site)
+
+    def reach_broker(self) -> None:
+        """Wait for a broker that is not the site's own.
+
+        :raises StepError: it is not reached
+        """
+        # The switch may just have taken this host's address over: others go on sending to where it was for a while.
+        patience = 0.0 if self.site.description.network.underlay is None else 60.0
+        try:
+            wait_until(
+                lambda: data_services.messaging_answers(self.site), what="the broker", timeout=patience, interval=1.0
+            )
+        except WaitTimeout as error:
+            url = self.site.description.messaging.masked_url
+            raise StepError(
+                f"the messaging server at {url} cannot be used: {error.last_seen} (correct messaging.url in site.toml)"
+            ) from error
 
     # What is done once
 
