@@ -173,6 +173,7 @@ def test_the_private_broker_listens_on_loopback_only() -> None:
     assert broker.env["ERL_EPMD_ADDRESS"] == "127.0.0.1"
     assert broker.env["RABBITMQ_DIST_PORT"] == "35673"
     assert "inet_dist_use_interface {127,0,0,1}" in broker.env["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"]
+    assert set(epmd.env) == {"PATH", "LC_ALL", "HOME"}  # it stays when the broker's configuration changes
     assert epmd.user == broker.user == f"{site.layout.prefix}-rabbitmq"
 
 

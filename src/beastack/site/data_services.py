@@ -263,10 +263,12 @@ def rabbitmq_services(site: Site, programs: Programs) -> list[Service]:
     """Return what runs the private RabbitMQ: Erlang's port mapper, and the broker."""
     data, user = site.layout.data("rabbitmq"), site.layout.user("rabbitmq")
     environment = _rabbitmq_environment(site, programs)
+    # Of the broker's configuration it knows nothing: it stays when that changes.
+    own = {name: environment[name] for name in ("PATH", "LC_ALL", "HOME")}
     return [
         Service(
             name="epmd", argv=(programs.epmd, "-address", "127.0.0.1", "-port", str(site.ports.epmd)),
-            env=environment, user=user, log=str(site.layout.log("rabbitmq")), tier=DATA,
+            env=own, user=user, log=str(site.layout.log("rabbitmq")), tier=DATA,
         ),
         Service(
             name="rabbitmq", argv=(programs.rabbitmq_server,), env=environment, user=user, cwd=str(data),
@@ -320,6 +322,15 @@ def remove_broker_user(site: Site, programs: Programs, name: str) -> None:
     """Take a user off the private RabbitMQ; one that is gone already is no error. Raises CommandError."""
     if name in _broker_users(site, programs):
         _rabbitmqctl(site, programs, "delete_user", name)
+
+
+def epmd_answers(site: Site) -> tuple[bool, str]:
+    """Return whether Erlang's port mapper listens, and else what was seen."""
+    try:
+        with socket.create_connection(("127.0.0.1", site.ports.epmd), timeout=5):
+            return True, "it listens"
+    except OSError as error:
+        return False, f"127.0.0.1:{site.ports.epmd}: {error.strerror or error}"
 
 
 def messaging_answers(site: Site) -> tuple[bool, str]:

@@ -441,7 +441,10 @@ class Steps:
             self.reach_broker()
             return
         new = not self.all_running("rabbitmq") and data_services.forget_other_broker(self.site)
-        self.start("epmd", "rabbitmq")
+        # A broker that finds no port mapper starts one of its own, which would take the port.
+        self.start("epmd")
+        self.await_answer("epmd", lambda: data_services.epmd_answers(self.site), "Erlang's port mapper to listen", 60)
+        self.start("rabbitmq")
         self.await_answer("rabbitmq", lambda: data_services.messaging_answers(self.site), "RabbitMQ to answer", 120)
         if new:
             other_hosts.give_broker_users(self.site)
