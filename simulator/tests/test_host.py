@@ -217,6 +217,9 @@ def test_two_hosts_on_a_segment_reach_each_other(simulator: Simulator) -> None:
     try:
         assert simulator.run("link", "wire", "left:em0", "right:em0").returncode == 0
         assert simulator.run("link", "wire", "left:em0").returncode == 0
+        simulator.run("stop", "--name", "left")
+        simulator.start("left")
+        assert simulator.run("link", "wire", "left:em0").returncode == 0
         assert simulator.inside("ifconfig em0 inet 192.0.2.1/24 up", "left").returncode == 0
         assert simulator.inside("ifconfig em0 inet 192.0.2.2/24 up", "right").returncode == 0
         done = simulator.inside("ping -c 2 -t 10 192.0.2.2", "left")

@@ -63,11 +63,20 @@ def _inside(space: str) -> Iterator[IPRoute]:
         yield ipr
 
 
+def _has_interface(target: int, name: str) -> bool:
+    """Tell whether the network namespace behind a descriptor has an interface of this name."""
+    with IPRoute(netns=f"/proc/self/fd/{target}") as ipr:
+        return bool(ipr.link_lookup(ifname=name))
+
+
 def _plug(space: str, host: Host, name: str, target: int) -> None:
     port = f"{host.name[:8]}-{name}"[:15]
     with _inside(space) as ipr:
-        if ipr.link_lookup(ifname=port):
-            return
+        for index in ipr.link_lookup(ifname=port):
+            if _has_interface(target, name):
+                return
+            # Of an earlier run of the host, which Linux takes its time to clear away.
+            ipr.link("del", index=index)
         try:
             ipr.link("add", ifname=port, kind="veth", peer={"ifname": name, "net_ns_fd": target})
         except Exception as error:

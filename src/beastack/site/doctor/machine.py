@@ -82,7 +82,7 @@ def check_packages(view: View) -> Iterator[Finding]:
     if missing:
         yield bad("packages", "missing: " + listed(missing), view.redo)
     else:
-        yield good("packages", f"all {len(view.host.PACKAGES)} are installed")
+        yield good("packages", f"all {len(view.host.packages(view.site.description))} are installed")
 
 
 def check_users(view: View) -> Iterator[Finding]:
