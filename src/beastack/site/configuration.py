@@ -516,7 +516,7 @@ def nova_compute(site: Site) -> Sections:
                 "max_concurrent_snapshots": 10,
                 "sync_power_state_interval": 60,
                 "heal_instance_info_cache_interval": 60,
-                "running_deleted_instance_poll_interval": 300,
+                "running_deleted_instance_poll_interval": 60,
             },
             "os_vif_ovs": {"ovsdb_connection": site.ovsdb, "ovs_vsctl_timeout": 30},
         },

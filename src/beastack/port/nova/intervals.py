@@ -10,7 +10,7 @@ import nova.conf
 
 INTERVALS = {
     ("DEFAULT", "sync_power_state_interval"): 60,
-    ("DEFAULT", "running_deleted_instance_poll_interval"): 300,
+    ("DEFAULT", "running_deleted_instance_poll_interval"): 60,
     # A host that joined is given instances from then on.
     ("scheduler", "discover_hosts_in_cells_interval"): 30,
 }
