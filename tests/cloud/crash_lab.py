@@ -98,16 +98,18 @@ class Lab:
         self.site.inside(*virsh, "define", str(changed))
 
     def write_as(self, file: Path, owner: os.stat_result) -> None:
-        """Write a file, and the directory that it is in, as a user of the host."""
-        for path in (file.parent, file):
-            if not path.exists():
-                path.mkdir() if path != file else path.touch()
-                os.chown(path, owner.st_uid, owner.st_gid)
+        """Write a file, and the directories that it is in, as a user of the host."""
+        missing = [path for path in file.parents if not path.exists()]
+        for path in reversed(missing):
+            path.mkdir()
+        file.touch()
+        for path in (file, *missing):
+            os.chown(path, owner.st_uid, owner.st_gid)
 
     def unfinished(self) -> list[Path]:
         """Return what nova-compute has begun to write of images."""
         nova = self.site.layout.data("nova")
-        return [*nova.glob("instances/_base/*.*"), *nova.glob("snapshots/*")]
+        return [*nova.glob("instances/_base/*.*"), *nova.glob("instances/snapshots/*")]
 
     def restart(self, service: str) -> None:
         """Kill a service and wait until it runs again."""
