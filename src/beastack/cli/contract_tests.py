@@ -177,8 +177,8 @@ def run_contract_tests(project: Path, environments: Mapping[str, Path], variable
 
 
 @contextlib.contextmanager
-def upstream_tests(project: Path, directory: Path, variables: Mapping[str, str]) -> Iterator[Callable[[], int]]:
-    """Run upstream's own tests beside what the block does, in what time that leaves of the processors.
+def run_meanwhile(project: Path, directory: Path, variables: Mapping[str, str]) -> Iterator[Callable[[], int]]:
+    """Run both sets beside what the block does, in what time that leaves of the processors.
 
     The environments have to be there. Gives a function that waits for the end, prints the results and returns the
     exit status; a block that is left without it ends them.
@@ -305,9 +305,11 @@ def _differences(
 
 
 def main() -> int:
-    """Run upstream's own tests alone; the arguments are the project's directory and the environments'."""
+    """Run both sets; the arguments are the project's directory and the environments'."""
     project, directory = map(Path, sys.argv[1:])
-    return run_upstream_tests(project, make_environments(directory), os.environ)
+    environments = make_environments(directory)
+    status = run_contract_tests(project, environments, os.environ)
+    return status | run_upstream_tests(project, environments, os.environ)
 
 
 if __name__ == "__main__":

@@ -75,9 +75,7 @@ def run_tests(arguments: Namespace) -> int:
         print("beastack test: not root, so the tests of simulated hosts and of a whole cloud are left out", flush=True)
     for suite in suites:
         status |= _pytest(venv, variables, suite)
-    print("beastack test: seams, against OpenStack's own code", flush=True)
     releases = contract_tests.make_environments(test_directory())
-    status |= contract_tests.run_contract_tests(PROJECT, releases, variables)
     status |= _check_conformance_list()
     interpreters = {release: release_venv / "bin" / "python" for release, release_venv in releases.items()}
     attacks = ["tests/attack", f"--oslo-python={interpreters[contract_tests.RELEASES[-1]]}"]
@@ -88,11 +86,11 @@ def run_tests(arguments: Namespace) -> int:
         status |= host_tests.run_tests(PROJECT, venv, test_directory(), variables, shares, attacks)
         status |= functional_tests.run_tests(PROJECT, venv, test_directory(), variables, interpreters)
     # The tests of clouds wait much: for guests to boot and for agents to report.
-    with contract_tests.upstream_tests(PROJECT, test_directory(), variables) as upstream:
+    with contract_tests.run_meanwhile(PROJECT, test_directory(), variables) as seams:
         if os.geteuid() == 0:
             status |= _pytest(venv, variables, "tests/cloud")
-        print("beastack test: upstream's own tests, run meanwhile", flush=True)
-        status |= upstream()
+        print("beastack test: seams, against OpenStack's own code, run meanwhile", flush=True)
+        status |= seams()
     return status
 
 
