@@ -85,6 +85,7 @@ def run_tests(arguments: Namespace) -> int:
         shares = [releases[contract_tests.RELEASES[-1]]]
         status |= host_tests.run_tests(PROJECT, venv, test_directory(), variables, shares, attacks)
         status |= functional_tests.run_tests(PROJECT, venv, test_directory(), variables, interpreters)
+    status |= contract_tests.run_upstream_tests(PROJECT, releases, variables, measures_time=True)
     # The tests of clouds wait much: for guests to boot and for agents to report.
     with contract_tests.run_meanwhile(PROJECT, test_directory(), variables) as seams:
         if os.geteuid() == 0:
