@@ -109,7 +109,7 @@ class Lab:
     def unfinished(self) -> list[Path]:
         """Return what nova-compute has begun to write of images."""
         nova = self.site.layout.data("nova")
-        return [*nova.glob("instances/_base/*.*"), *nova.glob("instances/snapshots/*")]
+        return [*nova.glob("instances/_base/*.*"), *nova.glob("snapshots/*")]
 
     def restart(self, service: str) -> None:
         """Kill a service and wait until it runs again."""

@@ -164,7 +164,7 @@ def test_the_console_daemon_killed_while_it_is_asked(lab: Lab, nothing_left: Non
 def test_what_was_not_finished_goes_with_the_next_start(lab: Lab, nothing_left: None) -> None:
     nova = lab.site.layout.data("nova")
     owner = nova.stat()
-    snapshots = nova / "instances/snapshots"
+    snapshots = nova / "snapshots"
     is_new = not snapshots.exists()
     for file in (nova / "instances/_base" / f"{'0' * 40}.part", snapshots / "tmpunfinished/half"):
         lab.write_as(file, owner)
