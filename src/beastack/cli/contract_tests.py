@@ -25,7 +25,7 @@ from beastack.site import environment
 
 RELEASES = ("2026.1", "2026.2")
 
-#: Seconds that one run of upstream's tests may take: two of them share a processor.
+#: Seconds that one run of upstream's tests may take: they get what the tests of clouds leave of the processors.
 LIMIT = 2400
 
 MODES = ("without", "installed", "effective")
