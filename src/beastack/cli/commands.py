@@ -247,7 +247,8 @@ def status(arguments: Namespace) -> int:
     for item in beside:
         print(f"{item['count']:>2} {item['name']}: {item['memory'] / (1 << 20):.0f} MiB")
     total = sum(row["memory"] or 0 for row in rows) + sum(item["memory"] for item in beside)
-    print(f"{len(rows)} services, {total / (1 << 20):.0f} MiB in all (shared memory divided among its users)")
+    shared = "counted for each of" if site.is_freebsd else "divided among"
+    print(f"{len(rows)} services, {total / (1 << 20):.0f} MiB in all (shared memory {shared} its users)")
     return 0 if healthy else 1
 
 
