@@ -86,3 +86,12 @@ def test_json_is_of_tempest_alone(capsys: pytest.CaptureFixture[str]) -> None:
         main.main(["test", "--json"])
     assert caught.value.code == 2
     assert "--json goes with test --tempest" in capsys.readouterr().err
+
+
+def test_a_name_where_a_set_belongs_is_told_where_names_go(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main.main(["test", "--tempest", "test_ports"])
+    assert caught.value.code == 2
+    assert "'test_ports' is not smoke or scs (a test's name goes after --: --tempest -- test_ports)" in (
+        capsys.readouterr().err
+    )

@@ -20,7 +20,7 @@ WORKSPACE = Path("/site/data/tempest")
 def parsed(facts: Facts = FACTS, accounts: Path | None = None) -> configparser.ConfigParser:
     """Return the rendered file as it is read."""
     parser = configparser.ConfigParser(interpolation=None)
-    parser.read_string(render(sections(facts, WORKSPACE, accounts)))
+    parser.read_string(render(sections(facts, "other-image-id", WORKSPACE, accounts)))
     return parser
 
 
@@ -54,6 +54,11 @@ def test_a_router_without_an_external_network_gives_no_floating_addresses() -> N
     assert file["network-feature-enabled"]["floating_ips"] == "false"
 
 
+def test_the_images_are_two() -> None:
+    compute = parsed()["compute"]
+    assert (compute["image_ref"], compute["image_ref_alt"]) == ("image-id", "other-image-id")
+
+
 def test_volumes_are_there_when_the_catalogue_has_them() -> None:
     with_volumes = dataclasses.replace(FACTS, services=FACTS.services | {"block-storage"})
     assert parsed(with_volumes)["service_available"]["cinder"] == "true"
@@ -81,7 +86,7 @@ def test_microversions_are_the_range_that_the_cloud_speaks() -> None:
 
 
 def test_every_dollar_sign_is_escaped() -> None:
-    text = render(sections(FACTS, WORKSPACE, None))
+    text = render(sections(FACTS, "other-image-id", WORKSPACE, None))
     assert "$" not in text.replace("$$", "")
 
 
@@ -104,7 +109,7 @@ def test_without_accounts_the_tests_make_their_own_as_the_administrator() -> Non
 
 
 def test_with_accounts_the_administrator_is_not_named_at_all() -> None:
-    text = render(sections(FACTS, WORKSPACE, WORKSPACE / "accounts.yaml"))
+    text = render(sections(FACTS, "other-image-id", WORKSPACE, WORKSPACE / "accounts.yaml"))
     assert FACTS.password not in text
     auth = parsed(accounts=WORKSPACE / "accounts.yaml")["auth"]
     assert [option for option in auth if option.startswith("admin_")] == []

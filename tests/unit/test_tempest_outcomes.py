@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beastack.cli.tempest.outcomes import Outcome, causes, read_line, spread
+from beastack.cli.tempest.outcomes import Outcome, causes, read_line, settled, spread
 
 
 def test_lines_of_tests_are_read_and_others_are_not() -> None:
@@ -66,3 +66,10 @@ def test_a_test_that_nothing_was_heard_of_failed() -> None:
 
 def test_a_test_that_was_not_expected_counts_too() -> None:
     assert spread([Outcome("t.A.one", "failed")], []) == [Outcome("t.A.one", "failed")]
+
+
+def test_progress_counts_a_test_once_and_a_class_that_is_skipped_whole() -> None:
+    names = {"t.A.one", "t.A.two", "t.AB.one"}
+    assert settled(Outcome("t.A.one", "passed"), names) == {"t.A.one"}
+    assert settled(Outcome("setUpClass (t.A)", "skipped"), names) == {"t.A.one", "t.A.two"}
+    assert settled(Outcome("t.other", "passed"), names) == set()

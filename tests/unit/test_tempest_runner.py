@@ -14,7 +14,7 @@ from beastack.cli.tempest.selection import Case
 from beastack.site.configuration import render
 from tempest_facts import FACTS
 
-CONFIGURATION = render(sections(FACTS, Path("/site/data/tempest"), None))
+CONFIGURATION = render(sections(FACTS, "other-image-id", Path("/site/data/tempest"), None))
 
 
 def runner_at(tmp_path: Path) -> Runner:

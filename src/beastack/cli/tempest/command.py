@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from beastack.cli import simulated
-from beastack.cli.tempest import accounts, leftovers, report
+from beastack.cli.tempest import accounts, leftovers, report, second_image
 from beastack.cli.tempest.configuration import sections
 from beastack.cli.tempest.facts import Facts, TempestFailed, ask
 from beastack.cli.tempest.leftovers import Leftover
-from beastack.cli.tempest.outcomes import Outcome, causes, read_line, spread
+from beastack.cli.tempest.outcomes import Outcome, causes, read_line, settled, spread
 from beastack.cli.tempest.private_files import make_private
 from beastack.cli.tempest.runner import Runner, make_environment
 from beastack.cli.tempest.selection import matching, scs_tests, smoke_options
@@ -84,18 +84,22 @@ def only_run(workspace: Path) -> Iterator[None]:
 
 
 def _run(site: Site, runner: Runner, arguments: Namespace, say: Say) -> report.Result:
-    cloud = Steps(site).admin()
+    steps = Steps(site)
+    cloud = steps.admin()
     facts = ask(site, cloud)
-    without_admin = arguments.tempest == "scs"
-    accounts_file = runner.workspace / "accounts.yaml" if without_admin else None
-    runner.prepare(render(sections(facts, runner.workspace, accounts_file)))
+    accounts_file = runner.workspace / "accounts.yaml" if arguments.tempest == "scs" else None
     earlier = leftovers.leftovers(cloud)
-    options, expected = _select(runner, arguments)
-    say(f"beastack test: Tempest {runner.version}, {len(expected)} tests, against {site.auth_url}")
-    began = time.monotonic()
-    with accounts.provided(cloud, WORKERS, accounts_file) if accounts_file else contextlib.nullcontext():
+    with contextlib.ExitStack() as provided:
+        image = second_image.provided(cloud, steps.image_file(), steps.image_properties())
+        other_image = provided.enter_context(image) or facts.image
+        runner.prepare(render(sections(facts, other_image, runner.workspace, accounts_file)))
+        options, expected = _select(runner, arguments)
+        say(f"beastack test: Tempest {runner.version}, {len(expected)} tests, against {site.auth_url}")
+        if accounts_file:
+            provided.enter_context(accounts.provided(cloud, WORKERS, accounts_file))
+        began = time.monotonic()
         try:
-            outcomes = _outcomes(runner, options, say)
+            outcomes = _outcomes(runner, options, expected, say)
         except KeyboardInterrupt:
             # The run is ended, and not what follows; who interrupts once more ends that too.
             STOPPING.clear()
@@ -132,14 +136,17 @@ def _select(runner: Runner, arguments: Namespace) -> tuple[list[str], list[str]]
     return options, [one.name for one in (*found, *unknown)]
 
 
-def _outcomes(runner: Runner, options: list[str], say: Say) -> list[Outcome]:
+def _outcomes(runner: Runner, options: list[str], expected: list[str], say: Say) -> list[Outcome]:
     outcomes = []
+    unheard = set(expected)
     for line in runner.stream(options):
         outcome = read_line(line)
         if outcome is not None:
             outcomes.append(outcome)
+            unheard -= settled(outcome, unheard)
+            count = f"{len(expected) - len(unheard):>{len(str(len(expected)))}}/{len(expected)}"
             note = f": {outcome.reason}" if outcome.reason else ""
-            say(f"{outcome.state:<7} {outcome.seconds:6.1f} s  {outcome.name}{note}")
+            say(f"{count} {outcome.state:<7} {outcome.seconds:6.1f} s  {outcome.name}{note}")
     why = causes(runner.log.read_text(errors="replace"))
     return [replace(one, reason=why[one.name]) if one.name in why else one for one in outcomes]
 

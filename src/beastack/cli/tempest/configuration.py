@@ -23,9 +23,10 @@ GUEST_PROLOGUE = " ".join((
 ))  # fmt: skip
 
 
-def sections(facts: Facts, workspace: Path, accounts: Path | None) -> Sections:
+def sections(facts: Facts, other_image: str, workspace: Path, accounts: Path | None) -> Sections:
     """Return tempest.conf.
 
+    :param other_image: the id of a second image, or that of the first if there is no other
     :param accounts: the file of the accounts that the tests use; without it they
         make their own, as the administrator, whose password only then is in the file
     """
@@ -60,7 +61,7 @@ def sections(facts: Facts, workspace: Path, accounts: Path | None) -> Sections:
         },
         "compute": {
             "image_ref": facts.image,
-            "image_ref_alt": facts.image,
+            "image_ref_alt": other_image,
             "flavor_ref": facts.flavor,
             "flavor_ref_alt": facts.other_flavor,
             "fixed_network_name": facts.network,

@@ -35,6 +35,14 @@ def read_line(line: str) -> Outcome | None:
     return Outcome(match["name"], state, float(match["seconds"] or 0), (match["reason"] or "").strip())
 
 
+def settled(outcome: Outcome, names: Iterable[str]) -> set[str]:
+    """Return those of the tests that an outcome is of: one, or all of a class whose preparation ended so."""
+    fixture = _FIXTURE.match(outcome.name)
+    if fixture is None:
+        return {outcome.name}.intersection(names)
+    return {name for name in names if name.rpartition(".")[0] == fixture["group"]}
+
+
 def causes(text: str) -> dict[str, str]:
     """Return the error that each failed test of a run's output ended in, shortened to a line."""
     found: dict[str, str] = {}
