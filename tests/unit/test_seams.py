@@ -457,6 +457,6 @@ def test_every_seam_says_what_a_porter_needs() -> None:
 
 def test_hosts_have_no_more_seams_than_they_need() -> None:
     assert [seam.id for seam in port_seams.installed_on("freebsd")] == [
-        "C1", "C2", "C3", "C4", "V1", "V2", "V3", "V4", "V5", "V6", "V7", "N1", "N2", "N3", "N4", "N5", "N6",
+        "C1", "C2", "C3", "C4", "K1", "V1", "V2", "V3", "V4", "V5", "V6", "V7", "N1", "N2", "N3", "N4", "N5", "N6",
     ]  # fmt: skip
-    assert [seam.id for seam in port_seams.installed_on("linux")] == ["L1"]
+    assert [seam.id for seam in port_seams.installed_on("linux")] == ["K1", "L1"]

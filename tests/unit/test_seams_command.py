@@ -40,7 +40,8 @@ def test_the_page_tells_of_each_seam_of_a_kind_of_host(host: str, capsys: pytest
     for seam in ALL:
         assert (f"\n{seam.id}  {seam.target}  ({seam.kind})\n" in text) == (seam in installed_on(host))
     assert text.count("retired by:") == text.count("why:") == text.count("since:") == len(installed_on(host))
-    assert all(len(line) <= 100 or " " not in line.strip() for line in text.splitlines())
+    headings = {f"{seam.id}  {seam.target}  ({seam.kind})" for seam in ALL}
+    assert all(len(line) <= 100 or " " not in line.strip() for line in text.splitlines() if line not in headings)
     assert text.startswith(f"{len(installed_on(host))} seam")
 
 
@@ -69,12 +70,15 @@ def test_a_distribution_that_is_missing(venv: Path, capsys: pytest.CaptureFixtur
     assert main(["seams", "--check", "--venv", str(venv), "--host", "linux", "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["fits"] is False
-    assert "nova is not installed" in answer["seams"][0]["problem"]
+    assert "nova is not installed" in {row["id"]: row for row in answer["seams"]}["L1"]["problem"]
 
 
 def test_the_brave_may_go_on(venv: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["seams", "--check", "--venv", str(venv), "--host", "linux", "--allow-changed", "L1"]) == 0
-    assert capsys.readouterr().out.startswith("L1  allowed all the same: seam L1: ")
+    allowed = ["--allow-changed", "K1", "--allow-changed", "L1"]
+    assert main(["seams", "--check", "--venv", str(venv), "--host", "linux", *allowed]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("K1  allowed all the same: seam K1: ")
+    assert lines[1].startswith("L1  allowed all the same: seam L1: ")
 
 
 def test_what_is_allowed_is_passed_on_to_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +119,8 @@ def test_tests_that_did_not_run_are_a_failure() -> None:
 
 def test_every_seam_and_release_is_held() -> None:
     packages = {module.partition(".")[0] for group in GROUPS for module in group.modules}
-    assert {seam.module.partition(".")[0] for seam in ALL} == packages
+    # Keystone's own tests want python-ldap, which has to be compiled, and libraries in versions of their own.
+    assert {seam.module.partition(".")[0] for seam in ALL} - {"keystone"} == packages
     for release in RELEASES:
         assert packages == {name.partition(".")[0] for group in GROUPS if release in group.releases
                             for name in group.modules}  # fmt: skip

@@ -19,8 +19,22 @@ WIDTH = 100
 
 #: What a version of a distribution belongs to; for the page only, the hashes are what counts.
 RELEASES = {
-    "2026.1": {"neutron": "28", "nova": "33", "oslo.messaging": "17", "oslo.privsep": "3.10", "oslo.utils": "10.0"},
-    "2026.2": {"neutron": "29", "nova": "34", "oslo.messaging": "18", "oslo.privsep": "3.12", "oslo.utils": "10.2"},
+    "2026.1": {
+        "keystone": "29",
+        "neutron": "28",
+        "nova": "33",
+        "oslo.messaging": "17",
+        "oslo.privsep": "3.10",
+        "oslo.utils": "10.0",
+    },
+    "2026.2": {
+        "keystone": "30",
+        "neutron": "29",
+        "nova": "34",
+        "oslo.messaging": "18",
+        "oslo.privsep": "3.12",
+        "oslo.utils": "10.2",
+    },
 }
 
 

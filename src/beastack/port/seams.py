@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from beastack.port.keystone import request_token
 from beastack.port.neutron import (
     haproxy_config,
     ip_lib_seam,
@@ -34,6 +35,7 @@ ALL: tuple[Seam, ...] = (
     privsep_names.SEAM,
     rabbit_timeout.SEAM,
     ipv6_enabled.SEAM,
+    request_token.SEAM,
     loader_secure.SEAM,
     virt_type.SEAM,
     libvirt_platform.SEAM,
@@ -53,8 +55,9 @@ ALL: tuple[Seam, ...] = (
 #: What is installed: kind of host, then preloaded parent. A seam that is in
 #: none of them is ready and tested, and no service needs it yet.
 INSTALLED: Mapping[str, Mapping[str, tuple[Seam, ...]]] = {
-    "linux": {"nova": (loader_secure.SEAM,)},
+    "linux": {"keystone": (request_token.SEAM,), "nova": (loader_secure.SEAM,)},
     "freebsd": {
+        "keystone": (request_token.SEAM,),
         "nova": (
             rabbit_timeout.SEAM,
             virt_type.SEAM,

@@ -61,9 +61,15 @@ class Unit:
 #: Every OpenStack service, in the order in which they are shown.
 UNITS: tuple[Unit, ...] = (
     # One process: it keeps what it knows of tokens and users in memory, which a second would not hear of.
-    # One request at a time: its AuthContextMiddleware keeps the token of the request under way in an attribute of
-    # its own, and a request beside it would be answered, and allowed things, by that one's roles.
-    Unit("keystone", "keystone", "", IDENTITY, wsgi="keystone.wsgi.api:application", port="identity", threads=1),
+    Unit(
+        "keystone",
+        "keystone",
+        "",
+        IDENTITY,
+        wsgi="keystone.wsgi.api:application",
+        port="identity",
+        warm="beastack.port.keystone.policy:load",
+    ),
     Unit("glance", "glance", "", CONTROL, wsgi="glance.wsgi.api:application", port="image"),
     Unit("placement", "placement", "", CONTROL, wsgi="placement.wsgi.api:application", port="placement"),
     # Its policy is made known in two steps without a lock: a second request in between would see none of it.
@@ -223,10 +229,10 @@ def parents(site: Site) -> list[Parent]:
     seams = ("beastack.port.neutron.freebsd_seams",) if host.kind == "freebsd" else ()
     wanted = {unit.parent for unit in units(site.description)}
     projects = [
-        Parent("keystone", KEYSTONE, ("eventlet",), "libraries"),
+        # Seams come first: they wait for the modules that follow.
+        Parent("keystone", ("beastack.port.keystone.seams", *KEYSTONE), ("eventlet",), "libraries"),
         Parent("glance", GLANCE, ("eventlet",), "libraries"),
         Parent("placement", PLACEMENT, ("eventlet",), "libraries"),
-        # Seams come first: they wait for the modules that follow.
         Parent("nova", (f"beastack.port.nova.{host.kind}_seams", *_MESSAGING, "beastack.port.nova.intervals",
                         *_nova_modules(site)), ("eventlet",),
                "libraries"),

@@ -37,6 +37,21 @@ class _Input:
         """Do nothing."""
 
 
+class _Server(wsgi.Server):
+    """Gives a connection to a thread when it has something to read, the first time as well.
+
+    cheroot hands a new connection to a thread at once: a client that only
+    connects would hold a thread until its time is up.
+    """
+
+    def process_conn(self, conn: Any) -> None:
+        """Take a connection that is new, or that has become readable."""
+        if conn.last_used is None:
+            self.put_conn(conn)
+        else:
+            super().process_conn(conn)
+
+
 def _keeping_input_open(application: Callable[..., Any]) -> Callable[..., Any]:
     def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         environ["wsgi.input"] = _Input(environ["wsgi.input"])
@@ -61,7 +76,7 @@ def serve() -> None:
     application = load(os.environ["BEASTACK_WSGI"])
     if os.environ.get("BEASTACK_WARM"):
         load(os.environ["BEASTACK_WARM"])()
-    server = wsgi.Server(
+    server = _Server(
         (host, int(port)),
         _keeping_input_open(application),
         numthreads=int(os.environ["BEASTACK_THREADS"]),

@@ -1,0 +1,1 @@
+"""What the port adds to keystone."""
