@@ -300,6 +300,19 @@ def test_a_killed_service_returns_and_waits_longer_each_time(place: Place) -> No
     assert place.in_state("one", "running")["failures"] == 0, "who asks for it need not wait"
 
 
+def test_who_asks_for_a_running_service_is_not_told_of_earlier_failures(place: Place) -> None:
+    service = place.service("one")
+    place.up(service)
+    pid = 0
+    for _ in range(2):
+        pid = place.report("one", after=pid)["pid"]
+        kill(pid)
+    pid = place.report("one", after=pid)["pid"]
+    assert place.in_state("one", "running")["failures"] == 2
+    place.start(service)
+    assert (place.state("one")["failures"], place.state("one")["pid"]) == (0, pid)
+
+
 def test_a_service_that_will_not_start_is_told_with_its_last_words(place: Place) -> None:
     service = place.service("one", "crash")
     place.up(service)

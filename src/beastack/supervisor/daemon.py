@@ -450,9 +450,10 @@ class Supervisor:
         for name in names:
             running = self.services[name]
             running.wanted = wanted
-            if wanted and running.state in ("stopped", "backoff"):
-                running.failures = 0
-                self._start_one(running)
+            if wanted:
+                running.failures = 0  # who asks for it is told of those since then
+                if running.state in ("stopped", "backoff"):
+                    self._start_one(running)
         if not wanted:
             self._stop_tiers()
 
