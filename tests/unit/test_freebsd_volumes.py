@@ -14,10 +14,12 @@ from beastack.site.host import HostError, freebsd_volumes
 from beastack.site.layout import Layout
 from beastack.site.records import Record
 from recorded_commands import Commands, play
-from test_freebsd_zfs import LIST
+from test_freebsd_zfs import COLUMNS, LIST
 
 NAME = "tank/instances"
 THERE = f"{NAME}\tfilesystem\t98304\t100\t98304\t-\t-\tnone\n"
+UUID = "0a0a0a0a-1111-2222-3333-444444444444"
+OTHER = "f0f0f0f0-1111-2222-3333-444444444444"
 MISSING = f"cannot open '{NAME}': dataset does not exist\n"
 
 
@@ -68,6 +70,48 @@ def test_without_one_nothing_is_asked(tmp_path: Path, commands: Commands) -> Non
     plain = Site(Layout(tmp_path), Description(), dict.fromkeys(secrets.NAMES, "0" * 32), facts)
     freebsd_volumes.prepare(plain)
     assert freebsd_volumes.is_prepared(plain)
+
+
+def row(name: str, kind: str = "volume") -> str:
+    return f"{name}\t{kind}\t98304\t100\t98304\t1024\t-\t-\n"
+
+
+def keep_volumes(layout: Layout, commands: Commands, *names: str) -> None:
+    """Have a site that made the dataset, with volumes in it."""
+    records.add(layout.records, Record("dataset", NAME))
+    commands.expect(f"zfs list -Hp -o {COLUMNS} -t volume -r {NAME}", "".join(row(f"{NAME}/{name}") for name in names))
+
+
+@pytest.mark.parametrize("directory", [UUID, f"{UUID}_resize"])
+def test_disks_in_files_keep_a_dataset_from_being_used(
+    tmp_path: Path, site: Site, commands: Commands, directory: str
+) -> None:
+    (tmp_path / "data/nova/instances/_base").mkdir(parents=True)
+    freebsd_volumes.check_disks(site.layout, site.description)
+    disk = tmp_path / "data/nova/instances" / directory / "disk"
+    disk.parent.mkdir()
+    disk.touch()
+    with pytest.raises(HostError, match=f"cannot become {NAME} while an instance has its disks in files .{UUID}.: "):
+        freebsd_volumes.check_disks(site.layout, site.description)
+    freebsd_volumes.check_disks(site.layout, Description())
+
+
+@pytest.mark.parametrize("wanted, said", [(None, "be left out"), ("tank/others", "become tank/others")])
+def test_volumes_keep_their_dataset_in_use(site: Site, commands: Commands, wanted: str | None, said: str) -> None:
+    other = Description(compute=Compute(zfs_dataset=wanted))
+    keep_volumes(site.layout, commands, "base/0123", f"{OTHER}_disk", f"{UUID}_disk.eph0", f"{UUID}_disk")
+    with pytest.raises(HostError, match=f"cannot {said} while 2 instances have their disks below {NAME} .{UUID}.: "):
+        freebsd_volumes.check_disks(site.layout, other)
+    keep_volumes(site.layout, commands, "base/0123")
+    freebsd_volumes.check_disks(site.layout, other)
+    keep_volumes(site.layout, commands, "base/0123", f"{UUID}_disk")
+    freebsd_volumes.check_disks(site.layout, site.description)
+
+
+def test_a_dataset_that_is_gone_keeps_nobody(site: Site, commands: Commands) -> None:
+    records.add(site.layout.records, Record("dataset", NAME))
+    commands.expect(f"zfs list -Hp -o {COLUMNS} -t volume -r {NAME}", stderr=MISSING, status=1)
+    freebsd_volumes.check_disks(site.layout, Description())
 
 
 def test_a_linux_host_has_none() -> None:

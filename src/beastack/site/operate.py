@@ -294,6 +294,7 @@ def check_machine(site_root: Path, description: Description, layout: Layout) -> 
     """Check what would stop ``up`` later.
 
     :raises SiteError: disk, ports or another switch stand in the way
+    :raises HostError: instances have their disks elsewhere than they would be looked for
     :raises Refused: the system or its packages do not suit
     """
     check_disk(site_root, layout)
@@ -302,6 +303,8 @@ def check_machine(site_root: Path, description: Description, layout: Layout) -> 
     problems = host.problems(description)
     if problems:
         raise Refused(problems)
+    if description.host.kind == "freebsd" and description.host.has_guests:
+        freebsd_volumes.check_disks(layout, description)
     switch = hosts.switch(description.host.kind)
     foreign = switch.foreign_datapath(layout) if description.host.has_switch else None
     if foreign is not None:
