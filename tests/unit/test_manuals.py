@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from beastack.cli.main import parser
-from beastack.site import description_manual
+from beastack.site.description import manual
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "man"
 #: What mandoc says of other pages, which are not installed or not in its index here.
@@ -35,7 +35,7 @@ def mandoc() -> str:
 
 def test_the_page_of_the_description_is_made_from_its_rules() -> None:
     made = (PAGES / "site.toml.5").read_text()
-    assert made == description_manual.manual(), "make it anew: beastack describe --mdoc > docs/man/site.toml.5"
+    assert made == manual.manual(), "make it anew: beastack describe --mdoc > docs/man/site.toml.5"
 
 
 @pytest.mark.parametrize("page", sorted(PAGES.glob("*.[0-9]")), ids=lambda page: page.name)

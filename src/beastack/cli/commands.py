@@ -22,7 +22,6 @@ from beastack.site import (
     clients,
     consoles,
     description,
-    description_manual,
     doctor,
     images,
     joining,
@@ -34,6 +33,7 @@ from beastack.site import (
 from beastack.site import host as hosts
 from beastack.site.api import CloudError
 from beastack.site.configuration import Site
+from beastack.site.description import manual
 from beastack.site.layout import Layout
 from beastack.site.other_hosts import read_members
 from beastack.site.plan import make_plan
@@ -325,7 +325,7 @@ def openrc(arguments: Namespace) -> int:
 
 def describe(arguments: Namespace) -> int:
     """Print an annotated site.toml, or its manual page."""
-    sys.stdout.write(description_manual.manual() if arguments.mdoc else description.explain())
+    sys.stdout.write(manual.manual() if arguments.mdoc else description.explain())
     return 0
 
 

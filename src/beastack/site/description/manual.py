@@ -9,7 +9,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 
-from beastack.site.description import tables
+from beastack.site.description.explaining import tables
 
 #: Of a line of the page's source; mandoc asks for less than 80.
 WIDTH = 78
