@@ -28,7 +28,8 @@ GROUPS = (
     ("BUILD_DEPENDS", "LIB_DEPENDS", "RUN_DEPENDS"),
     ("USES", "USE_PYTHON", "USE_RC_SUBR"),
     ("NO_ARCH", "NO_BUILD", "SUB_FILES", "SUB_LIST"),
-    ("PLIST_FILES", "PORTDATA"),
+    ("PLIST_FILES", "PORTDATA", "PORTDOCS"),
+    ("OPTIONS_DEFINE",),
 )
 ASSIGNMENT = re.compile(r"^([A-Z_]+)(\+?=)(\t*)(.*)$")
 
@@ -113,12 +114,65 @@ def test_no_place_is_named_that_the_ports_tree_may_put_elsewhere() -> None:
         assert "/usr/local" not in file.read_text(), f"{file.name}: PREFIX or LOCALBASE"
 
 
+def recipes() -> dict[str, list[str]]:
+    """Return the commands of each target."""
+    found: dict[str, list[str]] = {}
+    for match in re.finditer(r"^(do-install[A-Za-z-]*):\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE):
+        found[match[1]] = [line.removeprefix("\t").removeprefix("@") for line in match[2].splitlines()]
+    return found
+
+
 def test_its_commands_are_those_of_the_framework() -> None:
-    body = MAKEFILE.partition("do-install:")[2].partition(".include")[0]
-    for line in body.strip("\n").splitlines():
-        assert line.startswith("\t")
-        assert re.match(r"\t@?(\$\{(MKDIR|INSTALL_SCRIPT|RLN)\}|cd \$\{WRKSRC\} && \$\{COPYTREE_SHARE\}) ", line), line
+    assert set(recipes()) == {"do-install", "do-install-DOCS-on"}
+    for line in (line for lines in recipes().values() for line in lines):
+        command = r"(\$\{(MKDIR|INSTALL_SCRIPT|INSTALL_MAN|RLN)\}|cd \$\{WRKSRC\} && \$\{COPYTREE_SHARE\}) "
+        assert re.match(command, line), line
         assert "${STAGEDIR}" in line
+
+
+#: What the framework's variables stand for, with programs that Linux has too (Mk/bsd.port.mk, Mk/bsd.commands.mk).
+VARIABLES = {
+    "PREFIX": "/usr/local", "DATADIR": "/usr/local/share/beastack", "DOCSDIR": "/usr/local/share/doc/beastack",
+    "WRKSRC": str(PROJECT), "MKDIR": "mkdir -p", "INSTALL_SCRIPT": "install -m 555", "INSTALL_MAN": "install -m 444",
+    "RLN": "ln -sr", "COPYTREE_SHARE": "copy_tree",
+}  # fmt: skip
+#: Made in the staging directory beforehand, by mtree(8) from BSD.local.dist.
+STAGED = ("sbin", "share/man/man5", "share/man/man8")
+COPY_TREE = 'copy_tree() { for name in $1; do tar -cf - --exclude=__pycache__ "$name" | tar -xf - -C "$2"; done; }\n'
+
+
+def test_what_it_installs_is_what_its_list_of_files_says(tmp_path: Path) -> None:
+    for name in STAGED:
+        (tmp_path / "usr/local" / name).mkdir(parents=True)
+    script = "".join(f"{line}\n" for lines in recipes().values() for line in lines)
+    for name, value in {**VARIABLES, "STAGEDIR": str(tmp_path)}.items():
+        script = script.replace(f"${{{name}}}", value)
+    assert "${" not in script
+    # Each line is a shell of its own to make(1).
+    for line in script.splitlines():
+        subprocess.run(["sh", "-euc", COPY_TREE + line], check=True)
+    local = tmp_path / "usr/local"
+    installed = {path.relative_to(local) for path in local.rglob("*") if not path.is_dir()}
+    # PORTDATA and PORTDOCS are all that is in these two.
+    rest = {path for path in installed if not set(path.parents) & {Path("share/beastack"), Path("share/doc/beastack")}}
+    # Manual pages are compressed by the framework.
+    assert {f"{path}.gz" if "man" in path.parts else str(path) for path in rest} == set(values()["PLIST_FILES"].split())
+    pages = {path.name for path in (PROJECT / "docs/man").iterdir()}
+    assert {path.name for path in rest if "man" in path.parts} == pages
+    assert {path.name for path in (PROJECT / "docs").glob("*.md")} == {
+        path.name for path in installed if Path("share/doc/beastack") in path.parents
+    }
+    told = subprocess.run([local / "sbin/beastack", "--version"], capture_output=True, text=True)
+    assert (told.returncode, values()["DISTVERSION"] in told.stdout) == (0, True), told.stderr
+
+
+def test_what_is_left_to_fill_in_is_said() -> None:
+    readme = (PORT / "README.md").read_text()
+    for name in ("MASTER_SITES", "MAINTAINER", "WWW"):
+        lines = MAKEFILE.splitlines()
+        place = next(number for number, line in enumerate(lines) if line.startswith(f"{name}="))
+        assert lines[place - 1].startswith("# To be filled in by who submits it: ")
+        assert f"`{name}`" in readme
 
 
 def test_it_depends_on_what_up_installs() -> None:
@@ -179,11 +233,3 @@ def test_its_shell_is_shell() -> None:
     for name in re.findall(r"%%([A-Z]+)%%", text := (PORT / "files/beastack.in").read_text()):
         text = text.replace(f"%%{name}%%", name.lower())
     subprocess.run(["sh", "-n"], input=text, text=True, check=True)
-
-
-def test_what_it_installs_is_there() -> None:
-    copied = re.search(r'COPYTREE_SHARE\} "([^"]+)"', MAKEFILE)
-    assert copied
-    for name in (*copied[1].split(), "beastack"):
-        assert (PROJECT / name).exists()
-    assert Path(values()["PLIST_FILES"]) == Path("sbin/beastack")
