@@ -126,6 +126,50 @@ def test_a_compute_host_runs_guests_and_their_switch_and_nothing_else(tmp_path: 
     assert "neutron.cmd.agents.dhcp" not in modules and "neutron.cmd.server" not in modules
 
 
+def opened(site: Site, *, takes_disks: bool) -> dict[str, list[str]]:
+    """Return what the plan says that a host listens on, by the steps that say it."""
+    plan = make_plan(site.description, site.layout, Found(takes_disks=takes_disks))
+    said = {step.name: [line for line in step.changes if line.startswith("listens on ")] for step in plan}
+    return {name: lines for name, lines in said.items() if lines}
+
+
+def test_the_plan_says_what_a_compute_host_listens_on_and_for_whom(tmp_path: Path, cloud: Cloud) -> None:
+    site = other_site(tmp_path, add(control_site(tmp_path), cloud))
+    assert operate.find_facts(site.layout, site.description).takes_disks
+    proxies = "for the control host's proxies alone: there is no password"
+    assert opened(site, takes_disks=True) == {
+        "switch": ["listens on 10.9.0.2, UDP 4789: tunnels of project networks, for the other hosts of the cloud"],
+        "hypervisor": [
+            "listens on 10.9.0.2, TCP 16636: disks of instances, for other hosts, by certificate",
+            f"listens on 10.9.0.2, TCP 5900 to 5999: guests' screens, {proxies}",
+            f"listens on 10.9.0.2, TCP 10000 to 10999: guests' serial lines, {proxies}",
+        ],
+    }
+    # What it says is where the services are told to listen.
+    transfer, console = services.transfer_service(site).argv, services.console_service(site).argv
+    assert transfer[transfer.index("--listen") + 1] == console[console.index("--listen") + 1] == "10.9.0.2"
+    assert (transfer[transfer.index("--port") + 1], console[console.index("--ports") + 1]) == ("16636", "10000:10999")
+
+
+def test_the_plan_says_what_a_control_host_listens_on(tmp_path: Path, cloud: Cloud) -> None:
+    site = control_site(tmp_path, **{"control+network": "all"})
+    before = opened(site, takes_disks=operate.find_facts(site.layout, site.description).takes_disks)
+    assert "hypervisor" not in before
+    assert before["identity"] == ["listens on 10.9.0.1, TCP 5000: identity API, for clients"]
+    assert before["messaging"] == ["listens on 10.9.0.1, TCP 5673: RabbitMQ, for the other hosts, by password"]
+    assert len(before["compute-service"]) == 4
+    add(site, cloud)
+    after = opened(site, takes_disks=operate.find_facts(site.layout, site.description).takes_disks)
+    assert after == {
+        **before, "hypervisor": ["listens on 10.9.0.1, TCP 16636: disks of instances, for other hosts, by certificate"],
+    }  # fmt: skip
+
+
+def test_a_host_that_is_alone_listens_on_nothing_beyond_loopback(tmp_path: Path) -> None:
+    site = Site(Layout(tmp_path), Description(host=Hosts(kind="freebsd")), {}, FACTS)
+    assert opened(site, takes_disks=False) == {}
+
+
 def test_a_control_host_with_guests_but_no_networks_boots_nothing_first(tmp_path: Path) -> None:
     description = Description(host=Hosts(kind="freebsd", role="control+compute"))
     names = [step.name for step in make_plan(description, Layout(tmp_path), Found())]

@@ -287,7 +287,18 @@ def find_facts(layout: Layout, description: Description) -> Found:
         kernel_changes=tuple(freebsd_kernel.changes(description)) if description.host.kind == "freebsd" else (),
         openstack_command=find_program("openstack") is not None,
         resume=layout.marker.exists(),
+        takes_disks=_takes_disks(layout, description),
     )
+
+
+def _takes_disks(layout: Layout, description: Description) -> bool:
+    """Return whether other hosts send this one instances' disks: whether it has a certificate for that."""
+    host = description.host
+    if host.kind != "freebsd" or not host.has_guests:
+        return False
+    if not host.has_control:
+        return description.migration.is_set
+    return layout.secrets.exists() and "migration-key" in load_or_make(layout.secrets)
 
 
 def check_machine(site_root: Path, description: Description, layout: Layout) -> None:

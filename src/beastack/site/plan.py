@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from beastack.site.description import Description
 from beastack.site.layout import Layout
+from beastack.site.listening import listeners
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Found:
     kernel_changes: tuple[str, ...] = ()
     openstack_command: bool = True
     resume: bool = False
+    takes_disks: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,10 @@ def make_plan(description: Description, layout: Layout, found: Found) -> list[St
         *(FREEBSD_STEPS if host.kind != "freebsd" or not (host.has_network or host.has_guests) else ()),
     }
     steps = [_without(step, left_out) for step in steps if step.name not in left_out]
+    opened = listeners(description, takes_disks=found.takes_disks)
+    steps = [
+        replace(step, changes=(*step.changes, *(str(one) for one in opened if one.step == step.name))) for step in steps
+    ]
     if host.has_control and host.has_guests and host.has_network and description.instance.boot:
         after = ("hosts", "image", "flavors", "networks")
         steps.append(Step("instance", "Boot the first instance", after))
@@ -147,7 +153,10 @@ def _packages(found: Found) -> tuple[str, ...]:
 
 
 def _environment(layout: Layout, found: Found) -> tuple[str, ...]:
-    return () if found.environment_ready else (f"Python packages in {layout.venv}",)
+    if found.environment_ready:
+        return ()
+    away = ("OpenStack's services are stopped until it is there; instances go on",) if found.supervisor_running else ()
+    return (f"Python packages in {layout.venv}", *away)
 
 
 def _before_environment(description: Description, found: Found) -> tuple[str, ...]:
