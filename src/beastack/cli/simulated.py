@@ -315,6 +315,7 @@ def _prepare(arguments: Namespace, simulator: Simulator, wanted: Description) ->
             linux.install_packages(Layout(simulator.state), missing, say)
         if not release.is_installed(layout):
             say("installing the OpenStack release")
+            operate.stop_release(layout)
             release.install(layout, linux.facts(layout).python, say)
         if wanted.host.has_control and not (layout.data("novnc") / "vnc_lite.html").exists():
             (layout.root / "cache").mkdir(exist_ok=True)

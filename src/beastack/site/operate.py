@@ -380,7 +380,7 @@ def state_digest(site: Site) -> str:
 
 def is_up(site: Site) -> bool:
     """Return whether the cloud runs as described and its APIs answer: then ``up`` has nothing to do."""
-    marker = site.layout.run() / "up.json"
+    marker = _up_marker(site.layout)
     if rotate.is_pending(site.layout) or restore.is_staged(site.layout):
         return False
     try:
@@ -426,6 +426,28 @@ def _boot_marker(layout: Layout) -> Path:
     return layout.run() / "boot-id"
 
 
+def stop_release(layout: Layout) -> None:
+    """Stop what runs of OpenStack, if its release is about to be replaced.
+
+    A process goes on importing from the virtual environment for as long as
+    it lives, and databases are brought to another release's schemas while
+    nothing uses them. The data services, the switch and guests go on.
+    """
+    client = Client(layout.root)
+    if release.is_installed(layout) or not client.running():
+        return
+    with contextlib.suppress(FileNotFoundError):
+        _up_marker(layout).unlink()
+    status = client.ask("status")
+    _stop(client, [item["name"] for item in status["services"] if item["tier"] >= services.IDENTITY])
+    client.ask("retire", names=list(status["parents"]))
+
+
+def _up_marker(layout: Layout) -> Path:
+    """Return the file that says what the last ``up`` that came to its end has made."""
+    return layout.run() / "up.json"
+
+
 def bring_up(site: Site, plan: list[Step], reporter: Reporter) -> Outcome:
     """Carry out the plan.
 
@@ -438,10 +460,11 @@ def bring_up(site: Site, plan: list[Step], reporter: Reporter) -> Outcome:
     steps = Steps(site)
     if rotate.is_pending(site.layout):
         rotate.prepare(site, steps.supervisor)
+    stop_release(site.layout)
     applied = carry_out(plan, steps.actions(), reporter)
     here = [parent.name for parent in services.parents(site) if parent.name in services.PASSING_PARENTS]
     steps.supervisor.ask("retire", names=here)
-    marker = site.layout.run() / "up.json"
+    marker = _up_marker(site.layout)
     marker.write_text(json.dumps({"state": state_digest(site)}))
     marker.chmod(0o600)
     rotate.finish(site.layout)
@@ -462,7 +485,7 @@ def bring_down(site: Site, say: Any) -> None:
     """Stop everything of the site and keep its data."""
     client = Client(site.layout.root)
     with contextlib.suppress(FileNotFoundError):
-        (site.layout.run() / "up.json").unlink()
+        _up_marker(site.layout).unlink()
     if not client.running():
         if not any((site.layout.run() / "services").glob("*.json")):
             say("nothing runs")

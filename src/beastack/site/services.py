@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from beastack.freebsd.command import SEARCH_PATH
-from beastack.site import code
+from beastack.site import code, release
 from beastack.site.configuration import FILES, PIPELINE, Site, render_files, render_service
 from beastack.site.description import Description
 from beastack.supervisor.spec import Helper, Parent, Service
@@ -192,8 +192,9 @@ def environment(site: Site, service: str) -> dict[str, str]:
         "HOME": str(site.layout.run(service)),
         "TMPDIR": str(site.layout.run(service)),
         "PYTHONPATH": str(site.layout.code),
-        # Not read by anything: other code makes another process of it, and so does another configuration.
+        # Not read by anything: other code makes another process of it, and so does another release or configuration.
         "BEASTACK_CODE": code.digest(),
+        "BEASTACK_RELEASE": release.digest(),
         CONFIGURATION: configuration_digest("".join(render_files(site, service).values())),
         "BEASTACK_ROOT": str(site.layout.root),
         "OVS_RUNDIR": str(site.layout.run("openvswitch")),
