@@ -25,13 +25,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from beastack.supervisor import logs, process
 from beastack.supervisor.child import become_service
-from beastack.supervisor.credentials import read_peer
+from beastack.supervisor.control import Control
 from beastack.supervisor.door import Asker, Door, close_foreign
 from beastack.supervisor.spec import (
     Helper,
@@ -42,63 +41,17 @@ from beastack.supervisor.spec import (
     service_from_json,
     to_json,
 )
+from beastack.supervisor.states import HELPER_PREFIX, Preloaded, Running, describe_exit
+from beastack.supervisor.wire import Wire
 
 BACKOFF_MAX = 30.0  # seconds between starts of a service that keeps ending
 STEADY = 60.0  # seconds of life after which a service's start counts as a success
 PARENT_LIMIT = 180.0  # seconds a parent may take to import what it preloads
 FORK_LIMIT = 60.0  # seconds a parent may take to fork a service
-REQUEST_LIMIT = 4 << 20  # bytes
 ROTATE_EVERY = 10.0  # seconds between looks at the log files' sizes
-HELPER_PREFIX = "privileged-"
 HELPERS_PER_USER = 32  # daemons of one context that one user may have at once
 ADOPTED_POLL = 0.5  # seconds between looks at processes that are not our children
 REMAINS_POLL = 0.1  # seconds between looks at what a service left running
-
-
-@dataclass
-class Running:
-    """A service as the supervisor sees it now."""
-
-    service: Service
-    wanted: bool = False
-    task: bool = False
-    forgotten: bool = False  # no longer described: dropped when its process has ended
-    state: str = "stopped"  # stopped, waiting, starting, running, stopping, backoff, done
-    pid: int = 0
-    started: str | None = None
-    session: int = 0
-    adopted: bool = False
-    remains: tuple[int, int] | None = None  # process group and session of what it may have left running
-    since: float = 0.0
-    failures: int = 0
-    restarts: int = 0
-    last_exit: str = ""
-    status: int | None = None
-    retry_at: float = 0.0
-    kill_at: float = 0.0
-    starting_until: float = 0.0
-    token: int = 0  # of the request to its parent
-    go: int = -1
-    asker: Asker | None = None  # who waits for this privileged daemon
-    asker_uid: int = -1
-    connection: socket.socket | None = None  # what the daemon will serve, until it has it
-
-    @property
-    def helper(self) -> bool:
-        return self.service.name.startswith(HELPER_PREFIX)
-
-
-@dataclass
-class Preloaded:
-    """A parent process as the supervisor sees it now."""
-
-    parent: Parent
-    state: str = "absent"  # absent, loading, ready, failed
-    channel: socket.socket | None = None
-    loading_until: float = 0.0
-    why: str = ""
-    pid: int = 0
-    queue: list[str] = field(default_factory=list)
 
 
 class Supervisor:
@@ -116,6 +69,7 @@ class Supervisor:
         self.helper_count = 0
         self.token = 0
         self.selector = selectors.DefaultSelector()
+        self.control = Control(self.selector, self._answer)
         self.door = Door(self.selector, self._knows, self._start_helper, self._asker_left, self._say)
         self.told_to_leave = False  # set by a signal, acted upon in the loop
         self.leaving = False
@@ -136,8 +90,7 @@ class Supervisor:
             signal.signal(ignored, signal.SIG_IGN)
         self.selector.register(wakeup_read, selectors.EVENT_READ, lambda: self._drain(wakeup_read))
         self._restore()
-        listener = self._listen()
-        self.selector.register(listener, selectors.EVENT_READ, lambda: self._accept(listener))
+        self.control.open(self.run / "control.sock")
         self.door.open(self.run / "privileged.sock")
         while not (self.leaving and not self._alive()):
             for key, _ in self.selector.select(self._next_deadline()):
@@ -162,20 +115,6 @@ class Supervisor:
         with contextlib.suppress(BlockingIOError):
             while os.read(descriptor, 512):
                 pass
-
-    def _listen(self) -> socket.socket:
-        path = self.run / "control.sock"
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o177)
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(before)
-        listener.listen(64)
-        listener.setblocking(False)
-        return listener
 
     def _restore(self) -> None:
         """Read what an earlier supervisor was told, and adopt what it left running."""
@@ -233,57 +172,6 @@ class Supervisor:
         self._stop_tiers()
 
     # Requests
-
-    def _accept(self, listener: socket.socket) -> None:
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            return  # whoever asked is gone, or there are no descriptors left
-        try:
-            allowed = read_peer(connection).uid == os.geteuid()
-        except OSError:
-            allowed = False
-        if not allowed:
-            connection.close()
-            return
-        connection.setblocking(False)
-        pending = bytearray()
-        self.selector.register(connection, selectors.EVENT_READ, lambda: self._read(connection, pending))
-
-    def _read(self, connection: socket.socket, pending: bytearray) -> None:
-        try:
-            data = connection.recv(1 << 16)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._hang_up(connection)
-            return
-        pending += data
-        while (end := pending.find(b"\n")) >= 0:
-            line = bytes(pending[:end])
-            del pending[: end + 1]
-            if not self._reply(connection, self._answer(line)):
-                self._hang_up(connection)
-                return
-        if len(pending) > REQUEST_LIMIT:
-            self._reply(connection, {"error": f"a request may have {REQUEST_LIMIT} bytes"})
-            self._hang_up(connection)
-
-    def _reply(self, connection: socket.socket, answer: dict[str, Any]) -> bool:
-        """Send an answer; return False if the other end does not take it."""
-        connection.settimeout(1)  # an answer fits into the socket's buffer, unless others lie unread there
-        try:
-            connection.sendall(json.dumps(answer).encode() + b"\n")
-        except OSError:
-            return False
-        connection.setblocking(False)
-        return True
-
-    def _hang_up(self, connection: socket.socket) -> None:
-        self.selector.unregister(connection)
-        connection.close()
 
     def _answer(self, line: bytes) -> dict[str, Any]:
         try:
@@ -558,7 +446,7 @@ class Supervisor:
 
     def _spawn_program(self, running: Running) -> None:
         try:
-            with _Wire(running.service.log) as wire:
+            with Wire(running.service.log) as wire:
                 # A signal for the supervisor must not reach its handler in the child.
                 before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
                 try:
@@ -579,7 +467,7 @@ class Supervisor:
         self.token += 1
         order = {"op": "spawn", "token": self.token, "service": to_json(running.service)}
         try:
-            with _Wire(running.service.log) as wire:
+            with Wire(running.service.log) as wire:
                 try:
                     passed = [wire.log, wire.go_read]
                     if running.connection is not None:
@@ -813,7 +701,7 @@ class Supervisor:
             process.end_group(*running.remains)
         running.pid, running.started, running.adopted = 0, None, False
         running.status = code
-        running.last_exit = _describe_exit(code)
+        running.last_exit = describe_exit(code)
         with contextlib.suppress(FileNotFoundError):
             self._record(running).unlink()
         asked = running.state == "stopping" or not running.wanted
@@ -921,31 +809,6 @@ class Supervisor:
             sys.stderr.flush()
 
 
-class _Wire:
-    """The descriptors of one start: its log, and the pipe that lets it go on."""
-
-    def __init__(self, log: str) -> None:
-        self.log = logs.open_log(Path(log))
-        try:
-            self.go_read, self.go_write = os.pipe2(os.O_CLOEXEC)
-        except OSError:
-            os.close(self.log)
-            raise
-
-    def __enter__(self) -> _Wire:
-        return self
-
-    def keep(self) -> int:
-        """Return the end of the pipe that outlives this start."""
-        kept, self.go_write = self.go_write, -1
-        return kept
-
-    def __exit__(self, *_: object) -> None:
-        for descriptor in (self.log, self.go_read, self.go_write):
-            if descriptor >= 0:
-                os.close(descriptor)
-
-
 def _names(request: dict[str, Any], known: Container[str]) -> list[str]:
     """Return the names in a request, each of which must be known.
 
@@ -958,17 +821,6 @@ def _names(request: dict[str, Any], known: Container[str]) -> list[str]:
         if not isinstance(name, str) or name not in known:
             raise ValueError(f"nothing is named {name!r}")
     return names
-
-
-def _describe_exit(code: int | None) -> str:
-    if code is None:
-        return "ended while nobody was its parent"
-    if code < 0:
-        try:
-            return f"killed by {signal.Signals(-code).name}"
-        except ValueError:
-            return f"killed by signal {-code}"
-    return f"exit status {code}"
 
 
 def _uids(users: Iterable[str]) -> set[int]:
