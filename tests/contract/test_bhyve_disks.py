@@ -123,6 +123,10 @@ def test_what_was_not_finished_is_begun_anew(tmp_path: Path, on_freebsd: OnFreeB
         with pytest.raises(OSError, match="no"):
             swap.cache(fail, "swap_64", size=64 << 20)
         assert f"{POOL}/{UUID}_disk.swap" not in volumes.sizes
+        volumes.create_volume(f"{UUID}_disk.rescue", 1 << 20)
+        volumes.calls.clear()
+        backend.destroy_disks(UUID, ".rescue")
+        assert [call[1] for call in volumes.calls] == [f"{UUID}_disk.rescue"]
         # What hangs on a disk goes before it.
         volumes.create_volume(f"{UUID}_disk.extract-1", 1 << 20)
         volumes.calls.clear()

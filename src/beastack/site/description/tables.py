@@ -269,7 +269,8 @@ class Compute:
         None,
         kinds.optional(kinds.dataset_name()),
         "ZFS dataset that `up` makes for instances' disks, on FreeBSD: volumes, cloned from their images."
-        " None: disks are files. To be decided before there are instances.",
+        " None: disks are files. It changes only while no instance has its disks in the other place: shelve them"
+        " meanwhile.",
     )
 
 

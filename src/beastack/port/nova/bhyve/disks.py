@@ -19,6 +19,9 @@ from beastack.port.nova.bhyve.imagebackend_zfs import Zvol, uses_volumes
 
 CONF = nova.conf.CONF
 
+#: What nova ends the names of disks with that a guest has only while it is rescued.
+RESCUE = ".rescue"
+
 #: nova's word for the file system of ephemeral disks.
 FAT = "vfat"
 
@@ -107,6 +110,12 @@ class DiskMixin:
                 imagebackend_zfs.destroy_disks(instance.uuid)
             self._remove_consoles(instance)  # type: ignore[attr-defined]
             privileged.forget_guest(instance.name)
+
+    def unrescue(self, context: Any, instance: Any) -> None:
+        """Start a guest from its own disks again, and remove those it was rescued with: upstream removes files."""
+        super().unrescue(context, instance)  # type: ignore[misc]
+        if uses_volumes():
+            imagebackend_zfs.destroy_disks(instance.uuid, RESCUE)
 
     def migrate_disk_and_power_off(
         self, context: Any, instance: Any, dest: str, *arguments: Any, **named: Any

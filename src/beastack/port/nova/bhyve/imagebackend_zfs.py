@@ -77,11 +77,12 @@ def list_disks(instance_uuid: str) -> list[str]:
     ]
 
 
-def destroy_disks(instance_uuid: str) -> None:
-    """Remove an instance's volumes."""
+def destroy_disks(instance_uuid: str, ending: str = "") -> None:
+    """Remove an instance's volumes whose names have an ending."""
     # What was cloned from a disk has a longer name, and goes before it.
     for name in sorted(list_disks(instance_uuid), reverse=True):
-        privileged.destroy_volume(name)
+        if name.endswith(ending):
+            privileged.destroy_volume(name)
 
 
 def copy_sparsely(source: str, target: str) -> None:
