@@ -548,7 +548,12 @@ class Steps:
         )  # fmt: skip
 
     def set_up_glance(self, progress: Progress) -> None:
-        self.task("glance-db-sync", "glance", "glance.cmd.manage:main", "db_sync")
+        manage = "glance.cmd.manage:main"
+        self.task("glance-db-sync", "glance", manage, "db_sync")
+        progress("metadata definitions")
+        # What properties of images and flavors mean. Merged: one that was killed is completed, and what is there stays.
+        definitions = self.layout.venv / "etc/glance/metadefs"
+        self.task("glance-metadefs", "glance", manage, "db", "load_metadefs", "--path", str(definitions), "--merge")
 
     def set_up_placement(self, progress: Progress) -> None:
         self.task("placement-db-sync", "placement", "placement.cmd.manage:main", "db", "sync")
