@@ -105,8 +105,8 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--vnc", dest="screen", action="store_const", const="novnc", default="novnc",
                        help="its screen (the default)")  # fmt: skip
     which.add_argument("--serial", dest="screen", action="store_const", const="serial", help="its serial line")
-    host = add("host", "add, list or remove other hosts of the cloud (on its control host)")
-    actions = host.add_subparsers(dest="action", required=True, metavar="add|list|remove")
+    host = add("host", "add, list, remove other hosts of the cloud, renew their certificates (on its control host)")
+    actions = host.add_subparsers(dest="action", required=True, metavar="add|list|remove|renew")
     new = actions.add_parser("add", help="make another host's credentials, and print the command to run there")
     new.add_argument("name", metavar="NAME", help="what the cloud is to call it")
     new.add_argument("--role", required=True, choices=HOST_ROLES, help="what it is to do")
@@ -116,7 +116,8 @@ def parser() -> argparse.ArgumentParser:
     listing = actions.add_parser("list", help="list the hosts, with their services and instances")
     gone = actions.add_parser("remove", help="take a host out of the cloud; it may have no instances")
     gone.add_argument("name", metavar="NAME")
-    for action in (new, listing, gone):
+    again = actions.add_parser("renew", help="make the certificates of all hosts anew: those of removed ones end")
+    for action in (new, listing, gone, again):
         action.add_argument("--json", action="store_true", help="print one JSON document")
     join = add("join", "make this host one of a cloud that runs elsewhere, looking at that cloud first", json=True)
     what = join.add_mutually_exclusive_group(required=True)

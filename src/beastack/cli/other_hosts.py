@@ -1,4 +1,4 @@
-"""The commands ``beastack host add``, ``list`` and ``remove``: other hosts of this site's cloud."""
+"""The commands ``beastack host add``, ``list``, ``remove`` and ``renew``: other hosts of this site's cloud."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from beastack.site import operate, other_hosts
+from beastack.site import operate, other_hosts, renewal
 from beastack.site.api import Cloud
 from beastack.site.configuration import Site
 from beastack.site.steps import Steps
@@ -63,6 +63,29 @@ def remove(site: Site, arguments: Namespace) -> int:
     return 0
 
 
+def renew(site: Site, arguments: Namespace) -> int:
+    """Make the certificates of all hosts anew, and say what to do with them."""
+    _cloud(site)
+    with operate.only_one(site.layout):
+        files = renewal.renew(site)
+    commands = {name: f"beastack join {shlex.quote(file.name)}" for name, file in files.items()}
+    if arguments.json:
+        hosts = [{"name": name, "file": str(file), "command": commands[name]} for name, file in files.items()]
+        print(json.dumps(hosts, indent=2))
+        return 0
+    print("Every host with guests has a new certificate, of a new authority. To put them to use, here:")
+    print()
+    print("    beastack up")
+    for name, file in files.items():
+        print()
+        print(f"Copy {file} to {name}; it holds credentials. There, as root:")
+        print()
+        print(f"    {commands[name]}")
+    print()
+    print("Until all hosts have theirs, some refuse the disks of others.")
+    return 0
+
+
 def _cloud(site: Site) -> Cloud:
     """Return the cloud as its administrator sees it.
 
@@ -73,4 +96,6 @@ def _cloud(site: Site) -> Cloud:
     return Steps(site).admin()
 
 
-VERBS: Mapping[str, Callable[[Site, Namespace], int]] = {"add": add, "list": show, "remove": remove}
+VERBS: Mapping[str, Callable[[Site, Namespace], int]] = {
+    "add": add, "list": show, "remove": remove, "renew": renew,
+}  # fmt: skip
