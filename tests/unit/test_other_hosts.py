@@ -165,6 +165,16 @@ def test_the_plan_says_what_a_compute_host_listens_on_and_for_whom(tmp_path: Pat
     assert (transfer[transfer.index("--port") + 1], console[console.index("--ports") + 1]) == ("16636", "10000:10999")
 
 
+def test_the_plan_says_what_becomes_of_a_compute_hosts_interfaces(tmp_path: Path, cloud: Cloud) -> None:
+    site = other_site(tmp_path, add(control_site(tmp_path), cloud))
+    plan = {step.name: step for step in make_plan(site.description, site.layout, Found())}
+    prefix = site.layout.prefix
+    assert plan["switch"].changes[:2] == (
+        f"network interfaces: {prefix}-int {prefix}-tun",
+        f"the addresses and routes of em0 go to {prefix}-und: a session over it is interrupted",
+    )
+
+
 def test_the_plan_says_what_a_control_host_listens_on(tmp_path: Path, cloud: Cloud) -> None:
     site = control_site(tmp_path, **{"control+network": "all"})
     before = opened(site, takes_disks=operate.find_facts(site.layout, site.description).takes_disks)

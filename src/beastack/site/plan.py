@@ -75,7 +75,7 @@ def make_plan(description: Description, layout: Layout, found: Found) -> list[St
         Step("supervisor", "Start the supervisor", ("files",)),
         Step("preload", "Load the services' code", ("supervisor", "environment")),
         Step("kernel", "Prepare the kernel", (), found.kernel_changes),
-        Step("switch", "Start Open vSwitch", ("supervisor", "kernel"), _switch(layout)),
+        Step("switch", "Start Open vSwitch", ("supervisor", "kernel"), _switch(description, layout)),
         Step("hypervisor", "Start libvirt", ("supervisor", "kernel"), ("libvirt's directories, if they are missing",)),
         Step("database", "Start MariaDB" if private_database else "Reach the database", ("supervisor",)),
         Step("databases", "Make the databases", ("database",)),
@@ -168,9 +168,16 @@ def _users(found: Found) -> tuple[str, ...]:
     return ("system users: " + " ".join(found.missing_users),) if found.missing_users else ()
 
 
-def _switch(layout: Layout) -> tuple[str, ...]:
-    names = [layout.interface(suffix) for suffix in ("int", "tun", "ext", "host")]
-    return ("network interfaces: " + " ".join(names),)
+def _switch(description: Description, layout: Layout) -> tuple[str, ...]:
+    """Return the interfaces that are made; the last two are the provider network's."""
+    suffixes = ("int", "tun", "ext", "host") if description.host.has_network else ("int", "tun")
+    changes = ["network interfaces: " + " ".join(layout.interface(suffix) for suffix in suffixes)]
+    underlay = description.network.underlay
+    if underlay is not None:
+        changes.append(
+            f"the addresses and routes of {underlay} go to {layout.interface('und')}: a session over it is interrupted"
+        )
+    return tuple(changes)
 
 
 def _clients(layout: Layout, found: Found) -> tuple[str, ...]:
