@@ -21,6 +21,8 @@ KINDS = ("run", "slow", "real")
 SEARCH_PATH = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 #: Where the pages say the state directory is.
 STATE_DIRECTORY = "/var/db/beastack"
+#: How they control the site by rc(8).
+SERVICE = "service beastack "
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,11 @@ class Shell:
         variables.write_text("")
         for block in blocks:
             began = time.monotonic()
-            text = block.text.replace(STATE_DIRECTORY, str(self.root))
-            script = f". {variables}\nset -eu\n{text}\n{{ set +u; echo \"S='$S' P='$P'\"; }} > {variables}\n"
+            # Neither the site nor its rc script is at the default place.
+            text = block.text.replace(STATE_DIRECTORY, str(self.root)).replace(SERVICE, f"service {self.host} ")
+            # The last block of all takes the site away, and that file with it.
+            keep = f"[ ! -f {variables} ] || {{ set +u; echo \"S='$S' P='$P'\"; }} > {variables}"
+            script = f". {variables}\nset -eu\n{text}\n{keep}\n"
             done = subprocess.run(
                 [
                     str(PROJECT / "simulator" / "freebsd-sim"), "run", "--name", self.host, "--cwd", "/root",
