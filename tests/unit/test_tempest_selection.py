@@ -102,3 +102,14 @@ def test_ids_are_looked_for_in_the_code(tmp_path: Path) -> None:
     (place / "test_one.py").write_text(f"    @decorators.idempotent_id('{ONE}')\n    def test_it(self):\n")
     wanted = [Case(f"tempest.t.A.one[id-{ONE}]"), Case(f"tempest.t.A.two[id-{TWO}]")]
     assert selection.unknown_ids(wanted, tmp_path) == ["tempest.t.A.two"]
+
+
+def test_a_list_of_tests_among_passed_options_is_what_has_to_be_heard_of(tmp_path: Path) -> None:
+    chosen = tmp_path / "my.lst"
+    chosen.write_text(f"# mine\ntempest.api.a.B.one[id-{ONE}]\n")
+    others, tests = selection.own_list(["--load-list", str(chosen), "--concurrency", "1"])
+    assert others == ["--concurrency", "1"]
+    assert tests == [Case(f"tempest.api.a.B.one[id-{ONE}]")]
+    assert selection.own_list(["--regex", "x", "--serial"]) == (["--regex", "x", "--serial"], None)
+    with pytest.raises(TempestFailed, match=r"gone\.lst cannot be read: No such file"):
+        selection.own_list([f"--load-list={tmp_path}/gone.lst"])

@@ -20,7 +20,7 @@ from beastack.cli.tempest.leftovers import Leftover
 from beastack.cli.tempest.outcomes import Outcome, causes, read_line, settled, spread
 from beastack.cli.tempest.private_files import make_private
 from beastack.cli.tempest.runner import Runner, make_environment
-from beastack.cli.tempest.selection import matching, scs_tests, smoke_options
+from beastack.cli.tempest.selection import Case, matching, own_list, scs_tests, smoke_options
 from beastack.site import operate, services
 from beastack.site.api import Cloud
 from beastack.site.configuration import Site, render
@@ -123,12 +123,17 @@ def _select(runner: Runner, arguments: Namespace) -> tuple[list[str], list[str]]
     """
     extra = arguments.arguments
     is_passed_on = bool(extra) and extra[0].startswith("-")
-    if arguments.tempest == "scs" and not is_passed_on:
+    unknown: list[Case] = []
+    if is_passed_on:
+        options, own = own_list(extra)
+        found = runner.tests(options) if own is None else own
+        options += [] if own is None else runner.load_list(own)
+    elif arguments.tempest == "scs":
         found, unknown = matching(scs_tests(extra), runner.tests(["--regex", r"^tempest\.api\."]))
         options = runner.load_list(found)
     else:
-        options = list(extra) if is_passed_on else smoke_options(extra)
-        found, unknown = runner.tests(options), []
+        options = smoke_options(extra)
+        found = runner.tests(options)
     if not found:
         raise TempestFailed("no test has such a name")
     if not is_passed_on:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,23 @@ class Case:
 def smoke_options(names: Sequence[str] = ()) -> list[str]:
     """Return arguments of ``tempest run``: the smoke set, or all tests with a part of their name like one of these."""
     return ["--regex", "|".join(names) if names else SMOKE]
+
+
+def own_list(options: Sequence[str]) -> tuple[list[str], list[Case] | None]:
+    """Take a list of tests out of options of ``tempest run``, which leaves it out when it lists what it would run.
+
+    :return: the other options, and the tests, or None if there is no list among the options
+    :raises TempestFailed: the file cannot be read
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--load-list", "--load_list", type=Path)
+    found, others = parser.parse_known_args(options)
+    if found.load_list is None:
+        return others, None
+    try:
+        return others, listed(found.load_list.read_text().splitlines())
+    except OSError as error:
+        raise TempestFailed(f"{found.load_list} cannot be read: {error.strerror}") from error
 
 
 def scs_tests(names: Sequence[str] = ()) -> list[Case]:
