@@ -360,6 +360,11 @@ def test_a_snapshot_of_the_instance_is_an_image(instance: dict[str, Any]) -> Non
     connection.delete_image(image.id, wait=True)
 
 
+def test_the_image_service_says_what_properties_mean(instance: dict[str, Any]) -> None:
+    found = {one.namespace for one in instance["connection"].image.metadef_namespaces()}
+    assert {"OS::Compute::VirtCPUTopology", "OS::Compute::Watchdog"} <= found
+
+
 def test_an_image_that_is_not_what_it_claims_is_refused(site: TestSite, tmp_path: Path) -> None:
     fake = tmp_path / "disk.qcow2"
     fake.write_bytes(b"<html>not found</html>" * 100)
