@@ -20,6 +20,7 @@ pytestmark = pytest.mark.cloud
 
 GIB = 1 << 30
 MARK = "written by the guest"
+TAG = 142
 METADATA = "http://169.254.169.254/openstack/latest/meta_data.json"
 SMALL = {"vcpus": 1, "ram": 256, "disk": 1}
 LARGE = {"vcpus": 1, "ram": 320, "disk": 2}
@@ -51,7 +52,9 @@ def images(shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     generic = guest_image.build_guest_image(work / "generic.raw", work, kernel=guest_image.GENERIC).path
     return {
         "plain": shop.plain_image(directory, "ops-plain"),
-        "devices": shop.make_image("ops-devices", convert(generic, directory / "g.qcow2"), hw_vif_model="e1000"),
+        "devices": shop.make_image(
+            "ops-devices", convert(generic, directory / "g.qcow2"), hw_vif_model="e1000", hw_disk_bus="sata"
+        ),
     }
 
 
@@ -63,14 +66,14 @@ def plain(shop: Workshop, images: dict[str, str], flavors: dict[str, str]) -> Gu
 
 @pytest.fixture(scope="module")
 def devices(shop: Workshop, plain: Guest, images: dict[str, str], flavors: dict[str, str]) -> Guest:
-    """An instance with everything: two processors, further disks, a config drive, an e1000 card."""
+    """An instance with everything: two processors, SATA disks, a config drive on CD-ROM, an e1000 card."""
     return shop.make_guest("ops-devices", images["devices"], flavors["wide"], config_drive=True)
 
 
 @pytest.fixture(scope="module")
 def other(shop: Workshop, devices: Guest, images: dict[str, str], flavors: dict[str, str]) -> Guest:
-    """A second instance of the first image."""
-    return shop.make_guest("ops-other", images["plain"], flavors["small"])
+    """A second instance of the first image; its config drive is a virtio disk."""
+    return shop.make_guest("ops-other", images["plain"], flavors["small"], config_drive=True)
 
 
 def cached(shop: Workshop) -> dict[str, int]:
@@ -95,9 +98,12 @@ def test_a_guest_sees_its_disks_and_itself(plain: Guest, devices: Guest) -> None
     assert disk_size(plain) == GIB
     said = plain.shell("cat /sys/class/dmi/id/product_uuid /sys/class/dmi/id/product_name")
     assert said.split("\n")[:2] == [plain.number, "OpenStack Nova"]
-    assert disk_size(devices, "vdb") == GIB and disk_size(devices, "vdc") == 64 << 20
-    assert devices.shell("findfs LABEL=EPHEMERAL0").strip() == "/dev/vdb"
-    assert "/dev/vdc" in devices.shell("swapon /dev/vdc && cat /proc/swaps")
+    # Linux names SATA disks in the order in which they happen to answer.
+    sizes = {f"/dev/{name}": disk_size(devices, name) for name in ("sda", "sdb", "sdc")}
+    assert sorted(sizes.values()) == [64 << 20, GIB, GIB] and disk_size(devices) == 0
+    assert sizes[devices.shell("findfs LABEL=EPHEMERAL0").strip()] == GIB
+    (swap,) = (name for name, size in sizes.items() if size == 64 << 20)
+    assert swap in devices.shell(f"swapon {swap} && cat /proc/swaps")
 
 
 def test_a_guest_sees_its_processors_and_its_card(devices: Guest) -> None:
@@ -107,10 +113,17 @@ def test_a_guest_sees_its_processors_and_its_card(devices: Guest) -> None:
     assert devices.shell("readlink /sys/class/net/eth0/device/driver").strip().endswith("/e1000")
 
 
-def test_a_guest_reads_its_config_drive(devices: Guest) -> None:
-    output = devices.api.ask("compute", "POST", f"/servers/{devices.number}/action", {"os-getConsoleOutput": {}})
-    (line,) = {line for line in output["output"].splitlines() if "metadata uuid=" in line}
-    assert f"uuid={devices.number}" in line and line.strip().endswith("source=config-drive")
+def told(guest: Guest) -> str:
+    """Return what a guest has printed of where its metadata came from."""
+    output = guest.api.ask("compute", "POST", f"/servers/{guest.number}/action", {"os-getConsoleOutput": {}})["output"]
+    return next((line.strip() for line in str(output).splitlines() if "metadata uuid=" in line), "")
+
+
+def test_guests_read_their_config_drives(devices: Guest, other: Guest) -> None:
+    """One finds it on a CD-ROM, the other on a virtio disk."""
+    for guest in (devices, other):
+        wait(lambda guest=guest: told(guest), "the guest's own words in its log")  # type: ignore[misc]
+        assert f"uuid={guest.number}" in told(guest) and told(guest).endswith("source=config-drive")
 
 
 def test_consoles_have_urls_and_the_serial_one_takes_what_is_typed(shop: Workshop, plain: Guest) -> None:
@@ -193,10 +206,9 @@ def cards(guest: Guest) -> int:
     return len(guest.shell("ls -d /sys/class/net/eth*").split())
 
 
-def attach(shop: Workshop, guest: Guest) -> str:
+def attach(shop: Workshop, guest: Guest, network: str) -> str:
     """Give an instance a further interface, and return the number of its port."""
-    (network,) = shop.user.list("networks", name="private")
-    body = {"interfaceAttachment": {"net_id": network["id"]}}
+    body = {"interfaceAttachment": {"net_id": network}}
     path = f"/servers/{guest.number}/os-interface"
     return str(shop.user.ask("compute", "POST", path, body)["interfaceAttachment"]["port_id"])
 
@@ -208,19 +220,51 @@ def detach(shop: Workshop, guest: Guest, port: str) -> None:
     wait(lambda: port not in json.dumps(shop.user.ask("compute", "GET", path)), "the interface to be gone")
 
 
+@pytest.fixture(scope="module")
+def vlan(shop: Workshop) -> str:
+    """Return the number of a network that is a VLAN on the wire of the provider network."""
+    network = shop.admin.make(
+        "network", name="ops-vlan", shared=True,
+        **{"provider:network_type": "vlan", "provider:physical_network": "provider", "provider:segmentation_id": TAG},
+    )  # fmt: skip
+    shop.made.append(("network", f"/v2.0/networks/{network['id']}"))
+    shop.admin.make("subnet", network_id=network["id"], cidr="10.73.0.0/24", ip_version=4, gateway_ip=None)
+    return str(network["id"])
+
+
+def answers(shop: Workshop, address: str, *place: str) -> bool:
+    """Tell whether an address answers the host, or a jail of it."""
+    said = shop.site.inside(*place, "ping", "-c", "1", "-t", "3", address, ok=False)
+    return " 1 packets received" in said
+
+
+def check_vlan(shop: Workshop, network: str, port: str) -> None:
+    """See that a guest is reached on a VLAN from its network's jail, and from the wire with the VLAN's tag."""
+    address = shop.admin.show("port", port)["fixed_ips"][0]["ip_address"]
+    wait(lambda: answers(shop, address, "jexec", f"qdhcp-{network}"), "the guest to answer in its VLAN")
+    wire = shop.site.layout.interface("host")
+    words = ("vlan", str(TAG), "vlandev", wire, "inet", "10.73.0.250/24", "up")
+    tagged = shop.site.inside("ifconfig", "vlan", "create", *words).strip()
+    try:
+        wait(lambda: answers(shop, address), "the guest to answer what has the tag")
+    finally:
+        shop.site.inside("ifconfig", tagged, "destroy")
+
+
 def test_interfaces_resize_and_shelve(
-    shop: Workshop, plain: Guest, devices: Guest, other: Guest, flavors: dict[str, str]
+    shop: Workshop, plain: Guest, devices: Guest, other: Guest, flavors: dict[str, str], vlan: str
 ) -> None:
     write_mark(other, MARK)
     devices.act(shelve=None)
     other.act(resize={"flavorRef": flavors["large"]})
     # Of a running guest: at its next start, and the port is down until then.
-    first = attach(shop, plain)
+    first = attach(shop, plain, vlan)
     assert shop.admin.show("port", first)["status"] == "DOWN" and cards(plain) == 1
     plain.act(**{"os-stop": None})
     shop.wait_for("SHUTOFF", plain)
     assert plain.pids() == []
-    second = attach(shop, plain)
+    (private,) = shop.user.list("networks", name="private")
+    second = attach(shop, plain, private["id"])
     plain.act(**{"os-start": None})
     shop.wait_for("VERIFY_RESIZE", other)
     wait(other.is_reached, "the larger guest to be reached")
@@ -229,6 +273,7 @@ def test_interfaces_resize_and_shelve(
     assert cards(plain) == 3
     for port in (first, second):
         wait(lambda port=port: shop.admin.show("port", port)["status"] == "ACTIVE", "the port to be up")  # type: ignore[misc]
+    check_vlan(shop, vlan, first)
     shop.wait_for("SHELVED_OFFLOADED", devices)
     assert not shop.files(devices).exists()
 
@@ -248,7 +293,7 @@ def test_interfaces_resize_and_shelve(
     shop.wait_reached(other, devices, plain)
     assert disk_size(other) == GIB and read_mark(other) == MARK
     assert disk_size(plain) == 2 * GIB and read_mark(plain) == MARK and cards(plain) == 1
-    assert disk_size(devices) == GIB and disk_size(devices, "vdb") == GIB
+    assert sorted(disk_size(devices, name) for name in ("sda", "sdb", "sdc")) == [64 << 20, GIB, GIB]
 
 
 def test_rescue_and_rebuild(shop: Workshop, plain: Guest, devices: Guest, other: Guest, images: dict[str, str]) -> None:
