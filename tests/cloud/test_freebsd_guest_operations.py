@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -182,6 +183,25 @@ def test_quotas_are_respected(shop: Workshop, plain: Guest, images: dict[str, st
             shop.make_guest("ops-too-many", images["plain"], flavors["small"])
     finally:
         shop.admin.ask("compute", "DELETE", path, ok=(202,))
+
+
+#: What of an image, and why its instances do not start. With the first, nova does not try other hosts.
+UNFIT = {
+    ("hw_firmware_type", "bios"): "guests of bhyve have no firmware bios",
+    ("hw_vif_model", "rtl8139"): "Requested hardware 'rtl8139' is not supported by the 'bhyve' virt driver",
+}
+
+
+def test_instances_that_cannot_start_say_why(shop: Workshop, flavors: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "empty.raw"
+    file.write_bytes(bytes(1 << 20))
+    convert(file, tmp_path / "empty.qcow2")
+    for (name, value), reason in UNFIT.items():
+        image = shop.make_image(f"ops-{value}", tmp_path / "empty.qcow2", **{name: value})
+        guest = shop.make_guest(f"ops-{value}", image, flavors["small"])
+        wait(lambda guest=guest: guest.is_in("ERROR"), "the instance to have failed")  # type: ignore[misc]
+        assert reason in guest.show()["fault"]["message"]
+        shop.delete([guest])
 
 
 def test_a_running_instance_becomes_an_image(shop: Workshop, plain: Guest, images: dict[str, str]) -> None:

@@ -30,8 +30,8 @@ from beastack.site.description import (
 from beastack.site.host import freebsd
 from beastack.site.joining import JoinError
 from beastack.site.layout import Layout
+from beastack.site.members import OtherHostError, read_members, registry
 from beastack.site.operate import SiteError
-from beastack.site.other_hosts import OtherHostError
 from beastack.site.plan import Found, make_plan
 from beastack.site.steps import Steps, user_names_of
 from beastack.transfer import protocol
@@ -98,6 +98,23 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def add(site: Site, cloud: Cloud, name: str = "left", role: str = "compute", address: str = "10.9.0.2/24") -> Path:
     return other_hosts.add(site, cloud, name, role, address, "em0", other_hosts.description_file(site.layout, name))
+
+
+def attempts(site: Site) -> set[object]:
+    """Return on how many hosts nova's services try to start an instance."""
+    return {
+        sections(site)["scheduler"]["max_attempts"]
+        for sections in (configuration.nova_conductor, configuration.nova_scheduler)
+    }
+
+
+@pytest.mark.parametrize(("role", "counts"), [("all", [1, 1, 2, 3, 3]), ("control+network", [1, 1, 1, 2, 3])])
+def test_an_instance_is_tried_once_on_each_host(tmp_path: Path, cloud: Cloud, role: str, counts: list[int]) -> None:
+    site = control_site(tmp_path, CONTROL.replace("control+network", role))
+    assert attempts(site) == {counts[0]}
+    for number, role_of_other in enumerate(("network", "compute", "network+compute", "compute"), 1):
+        add(site, cloud, f"node{number}", role_of_other, f"10.9.0.{number + 1}/24")
+        assert attempts(site) == {counts[number]}
 
 
 # Roles
@@ -325,7 +342,7 @@ def test_what_cannot_be_added_is_said_in_one_line(
     with pytest.raises(OtherHostError, match=said):
         add(control_site(tmp_path), cloud, name, role, address)
     assert fake.changes() == []
-    assert not other_hosts.registry(Layout(tmp_path / "site")).exists()
+    assert not registry(Layout(tmp_path / "site")).exists()
 
 
 def test_a_name_and_an_address_are_taken_once(tmp_path: Path, cloud: Cloud) -> None:
@@ -339,9 +356,9 @@ def test_a_name_and_an_address_are_taken_once(tmp_path: Path, cloud: Cloud) -> N
 
 def test_a_damaged_list_is_said(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    other_hosts.registry(layout).write_text("[1]")
+    registry(layout).write_text("[1]")
     with pytest.raises(OtherHostError, match="is damaged"):
-        other_hosts.read_members(layout)
+        read_members(layout)
 
 
 # Looking, and removing
@@ -396,7 +413,7 @@ def test_nothing_is_left_of_a_removed_host(
     assert [one["host"] for one in fake.all("network", "agents")] == ["other"]
     assert [user["name"] for user in fake.all("identity", "users")] == ["admin"]
     assert broker == {} and not file.exists()
-    assert other_hosts.read_members(site.layout) == {}
+    assert read_members(site.layout) == {}
     with pytest.raises(OtherHostError, match="there is no host left; none was added"):
         other_hosts.remove(site, cloud, "left", print)
 

@@ -35,7 +35,7 @@ from beastack.site.api import CloudError
 from beastack.site.configuration import Site
 from beastack.site.description import manual
 from beastack.site.layout import Layout
-from beastack.site.other_hosts import read_members
+from beastack.site.members import read_members
 from beastack.site.plan import make_plan
 from beastack.site.steps import Steps, provider_address
 from beastack.supervisor import logs

@@ -31,8 +31,8 @@ from beastack.site.host import HostError
 from beastack.site.images import ImageError
 from beastack.site.joining import JoinError
 from beastack.site.layout import default_root
+from beastack.site.members import OtherHostError
 from beastack.site.operate import NotASite, Refused, SiteError
-from beastack.site.other_hosts import OtherHostError
 from beastack.site.release import ReleaseError
 from beastack.site.resources import ResourceError
 from beastack.site.steps import StepError

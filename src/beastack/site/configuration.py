@@ -14,11 +14,15 @@ from urllib.parse import quote
 
 from beastack.site.description import Description, Migration, Ports
 from beastack.site.layout import Layout
+from beastack.site.members import read_members
 
 Sections = dict[str, dict[str, object]]
 
 #: Upstream's name for the description of an API's pipelines.
 PIPELINE = "api-paste.ini"
+
+#: On how many hosts an instance's start is attempted at most: nova's own default.
+MOST_ATTEMPTS = 3
 
 #: Databases of the cloud and the secret that their user has.
 DATABASES: Mapping[str, tuple[str, ...]] = {
@@ -88,6 +92,12 @@ class Site:
     def console_address(self) -> str:
         """Where guests' screens and serial lines are served: to the proxies, which are on the control host."""
         return "127.0.0.1" if self.description.host.has_control else self.host_address
+
+    @property
+    def guest_hosts(self) -> int:
+        """How many hosts with guests the cloud has, as its control host knows: itself, and those that were added."""
+        added = sum(member.has_guests for member in read_members(self.layout).values())
+        return added + self.description.host.has_guests
 
     @property
     def has_host_pair(self) -> bool:
@@ -466,7 +476,7 @@ def nova_metadata(site: Site) -> Sections:
 
 def nova_conductor(site: Site) -> Sections:
     """Return nova.conf of the conductor (nova-manage uses it too)."""
-    return merge(_nova(site, "nova-conductor"), _nova_databases(site), {"conductor": {"workers": 1}})
+    return merge(_nova(site, "nova-conductor"), _nova_databases(site), _attempts(site), {"conductor": {"workers": 1}})
 
 
 def nova_scheduler(site: Site) -> Sections:
@@ -474,8 +484,19 @@ def nova_scheduler(site: Site) -> Sections:
     return merge(
         _nova(site, "nova-scheduler"),
         _nova_databases(site),
+        _attempts(site),
         {"scheduler": {"workers": 1, "discover_hosts_in_cells_interval": 30}},
     )
+
+
+def _attempts(site: Site) -> Sections:
+    """Return on how many hosts an instance's start is attempted.
+
+    After the last attempt the instance's fault is why that host failed. When
+    nova runs out of hosts before that, the fault says only so.
+    """
+    return {"scheduler": {"max_attempts": min(MOST_ATTEMPTS, max(1, site.guest_hosts))}}
+
 
 
 def nova_novncproxy(site: Site) -> Sections:

@@ -15,7 +15,7 @@ import re
 import secrets as random_source
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,6 +28,7 @@ from beastack.site.configuration import Site
 from beastack.site.description import Migration
 from beastack.site.joining import NewHost
 from beastack.site.layout import Layout
+from beastack.site.members import Member, OtherHostError, read_members, registry
 from beastack.site.resources import COMPUTE_API, HostService
 from beastack.site.wait import wait_until
 
@@ -36,23 +37,6 @@ ROLES = ("compute", "network", "network+compute")
 
 #: Seconds until the APIs call a service dead that stopped reporting (service_down_time, agent_down_time), and some.
 SILENT_AFTER = 90.0
-
-
-class OtherHostError(Exception):
-    """Another host cannot be added or removed; one line says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """A host that was added: its role, its address with prefix, when (seconds since 1970), and its broker password.
-
-    Without the password it uses a broker that is not the site's own.
-    """
-
-    role: str
-    address: str
-    added: int
-    broker_password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -68,29 +52,9 @@ class Seen:
     instances: int
 
 
-def registry(layout: Layout) -> Path:
-    """Return the file of the hosts that were added."""
-    return layout.root / "hosts.json"
-
-
 def description_file(layout: Layout, name: str) -> Path:
     """Return where a host's description is written unless told otherwise."""
     return layout.root / "hosts" / f"{name}.toml"
-
-
-def read_members(layout: Layout) -> dict[str, Member]:
-    """Return the hosts that were added, by name.
-
-    :raises OtherHostError: the file is damaged
-    """
-    try:
-        text = registry(layout).read_text()
-    except FileNotFoundError:
-        return {}
-    try:
-        return {name: Member(**member) for name, member in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise OtherHostError(f"{registry(layout)} is damaged: restore it from a backup, or remove it") from error
 
 
 def _write_members(layout: Layout, members: dict[str, Member]) -> None:

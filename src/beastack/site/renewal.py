@@ -16,7 +16,8 @@ from beastack.site import certificates, secrets
 from beastack.site.certificates import Certificate
 from beastack.site.configuration import Site
 from beastack.site.description import DescriptionError, Migration, load_description
-from beastack.site.other_hosts import OtherHostError, description_file, read_members, write_private
+from beastack.site.members import OtherHostError, read_members
+from beastack.site.other_hosts import description_file, write_private
 
 
 def renew(site: Site) -> dict[str, Path]:
