@@ -138,3 +138,13 @@ def test_another_release_brings_each_schema_to_its_own(
     before = steps.schema_version(project)
     request.getfixturevalue("other_release")
     assert steps.schema_version(project) != before
+
+
+def test_what_starts_before_the_release_is_there_needs_nothing_of_it(tmp_path: Path) -> None:
+    site = site_in(tmp_path)
+    openstack = {spec.name for spec in services.openstack_services(site)}
+    others = [spec for spec in Steps(site).all_services() if spec.name not in openstack]
+    parents = {parent.name: parent for parent in services.parents(site)}
+    assert {"libvirtd", "console", "ovs-vswitchd", "mariadb"} <= {spec.name for spec in others}
+    needed = [*others, *(parents[spec.parent] for spec in others if spec.parent is not None)]
+    assert [one.name for one in needed if str(site.layout.venv) in str(one)] == []

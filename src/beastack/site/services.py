@@ -253,9 +253,11 @@ def has_console_daemon(description: Description) -> bool:
 
 
 def console_parent(site: Site) -> Parent:
-    """Return the parent of the console daemon: an interpreter with nothing of OpenStack in it."""
-    environment = tool_environment(site)
-    return Parent("console", ("beastack.console.daemon",), (), None, str(site.layout.python), environment)
+    """Return the parent of the console daemon: an interpreter with nothing of OpenStack in it.
+
+    It starts while the virtual environment is still being made, or made anew for another release.
+    """
+    return Parent("console", ("beastack.console.daemon",), (), None, site.facts.python, tool_environment(site))
 
 
 def console_service(site: Site) -> Service:
