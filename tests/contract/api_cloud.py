@@ -42,7 +42,7 @@ def write_pipeline(root: Path, venv: Path) -> Path:
     site = Site(Layout(root), Description(), {}, facts)
     (root / "venv").symlink_to(venv)
     file = root / configuration.PIPELINE
-    file.write_text(configuration.nova_pipeline(site))
+    file.write_text(configuration.nova.pipeline(site))
     return file
 
 

@@ -344,7 +344,7 @@ def test_configuration_that_was_edited(view: View) -> None:
     assert not bad(files.check_configuration(view))
     (view.layout.etc("nova-api") / "api-paste.ini").unlink()
     assert the_bad(files.check_configuration(view)).seen.endswith(": nova-api")
-    (view.layout.etc("nova-api") / "api-paste.ini").write_text(configuration.nova_pipeline(view.site))
+    (view.layout.etc("nova-api") / "api-paste.ini").write_text(configuration.nova.pipeline(view.site))
     (view.layout.etc("glance") / "glance-api.conf").write_text("[DEFAULT]\n")
     assert the_bad(files.check_configuration(view)).seen.endswith(": glance")
 

@@ -30,7 +30,7 @@ from beastack.site.description import (
 from beastack.site.host import freebsd
 from beastack.site.joining import JoinError
 from beastack.site.layout import Layout
-from beastack.site.members import OtherHostError, read_members, registry
+from beastack.site.members import OtherHostError, count_guest_hosts, read_members, registry
 from beastack.site.operate import SiteError
 from beastack.site.plan import Found, make_plan
 from beastack.site.steps import Steps, user_names_of
@@ -101,10 +101,11 @@ def add(site: Site, cloud: Cloud, name: str = "left", role: str = "compute", add
 
 
 def attempts(site: Site) -> set[object]:
-    """Return on how many hosts nova's services try to start an instance."""
+    """Return on how many hosts nova's services try to start an instance, when the site is opened again."""
+    again = replace(site, added_guest_hosts=count_guest_hosts(site.layout))
     return {
-        sections(site)["scheduler"]["max_attempts"]
-        for sections in (configuration.nova_conductor, configuration.nova_scheduler)
+        sections(again)["scheduler"]["max_attempts"]
+        for sections in (configuration.nova.conductor, configuration.nova.scheduler)
     }
 
 

@@ -36,6 +36,14 @@ def registry(layout: Layout) -> Path:
     return layout.root / "hosts.json"
 
 
+def count_guest_hosts(layout: Layout) -> int:
+    """Return how many of the hosts that were added have guests.
+
+    :raises OtherHostError: the file is damaged
+    """
+    return sum(member.has_guests for member in read_members(layout).values())
+
+
 def read_members(layout: Layout) -> dict[str, Member]:
     """Return the hosts that were added, by name.
 

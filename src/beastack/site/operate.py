@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 import beastack
 from beastack.freebsd.command import CommandError, find_program, hold_in_commands, release_in_commands, run
-from beastack.site import clients, code, joining, records, release, restore, rotate, services
+from beastack.site import clients, code, joining, members, records, release, restore, rotate, services
 from beastack.site import host as hosts
 from beastack.site.configuration import Site
 from beastack.site.description import Description, load_description
@@ -111,7 +111,7 @@ def read_joining(layout: Layout, file: Path) -> Description:
 
 def site_to_be(layout: Layout, description: Description) -> Site:
     """Return the site as it would be, for looking at what it needs; nothing is made."""
-    return Site(layout, description, {}, hosts.module(description.host.kind).facts(layout))
+    return _site(layout, description, {})
 
 
 def keep_description(layout: Layout, description: Description) -> None:
@@ -169,6 +169,11 @@ def _needed_without_control(description: Description) -> dict[str, bool]:
     return needed
 
 
+def _site(layout: Layout, description: Description, secrets: Mapping[str, str]) -> Site:
+    facts = hosts.module(description.host.kind).facts(layout)
+    return Site(layout, description, secrets, facts, members.count_guest_hosts(layout))
+
+
 def open_site(layout: Layout, description: Description) -> Site:
     """Return a site that exists.
 
@@ -178,7 +183,7 @@ def open_site(layout: Layout, description: Description) -> Site:
     if not layout.marker.exists():
         raise NotASite(f"there is no site at {layout.root} (make one with: beastack up)")
     _check_format(layout)
-    return Site(layout, description, load_or_make(layout.secrets), hosts.module(description.host.kind).facts(layout))
+    return _site(layout, description, load_or_make(layout.secrets))
 
 
 def _check_format(layout: Layout) -> None:
@@ -230,7 +235,7 @@ def make_site(layout: Layout, description: Description) -> Site:
         + "\n"
     )
     temporary.replace(layout.marker)
-    return Site(layout, description, load_or_make(layout.secrets), hosts.module(description.host.kind).facts(layout))
+    return _site(layout, description, load_or_make(layout.secrets))
 
 
 @contextlib.contextmanager

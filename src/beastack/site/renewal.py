@@ -29,9 +29,7 @@ def renew(site: Site) -> dict[str, Path]:
     :raises OtherHostError: no host has a certificate, or a description is not where it was written
     :raises CommandError: openssl(1) refused
     """
-    members = {
-        name: member for name, member in read_members(site.layout).items() if "compute" in member.role.split("+")
-    }
+    members = {name: member for name, member in read_members(site.layout).items() if member.has_guests}
     if not members:
         raise OtherHostError("no other host with guests was added: there are no certificates")
     before = {name: _read(site, name) for name in members}

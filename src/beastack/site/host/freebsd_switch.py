@@ -15,7 +15,7 @@ from pathlib import Path
 
 from beastack.freebsd import interface, jail, process
 from beastack.freebsd.errors import ProcessNotFound
-from beastack.site.configuration import NEUTRON_AGENTS, Site, bridge_mappings, neutron_state
+from beastack.site.configuration import NEUTRON_AGENTS, Site, bridge_mappings, state_directory
 from beastack.site.host import HostError, freebsd_underlay, freebsd_vswitchd, ovs
 from beastack.site.host.freebsd_underlay import Underlay
 from beastack.site.host.ovs import (
@@ -221,7 +221,7 @@ def remove_leftovers(site: Site) -> None:
 
 def dhcp_namespaces(site: Site) -> list[str]:
     """Return this site's jails of networks: those that its DHCP agent keeps files of."""
-    known = neutron_state(site, "neutron-dhcp-agent") / "dhcp"
+    known = state_directory(site, "neutron-dhcp-agent") / "dhcp"
     networks = [path.name for path in known.iterdir()] if known.exists() else []
     present = {found.name for found in jail.list_jails()}
     return [f"qdhcp-{network}" for network in networks if f"qdhcp-{network}" in present]
@@ -232,7 +232,7 @@ def end_daemons(site: Site) -> None:
 
     :raises CommandError: one cannot be ended
     """
-    places = tuple(f"{neutron_state(site, name)}/" for name in NEUTRON_AGENTS)
+    places = tuple(f"{state_directory(site, name)}/" for name in NEUTRON_AGENTS)
     for found in process.list_processes():
         program, *words = found.arguments.split() or [""]
         # Some of the words are options with the path behind an equals sign.
