@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from freebsd_pair import Api, PairedSite
 LIMIT = 240
 MODULE = "beastack_held_calls"
 DEFINITIONS, LOGS = "/usr/local/etc/libvirt/bhyve", "/var/log/libvirt/bhyve"
-HOOKS = "/usr/local/etc/libvirt/hooks/bhyve.d"
 
 
 @dataclass
@@ -37,17 +37,29 @@ class Lab:
     image: str
     network: str
     made: list[Guest] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
 
-    def boot(self, name: str, **plans: str) -> Guest:
+    def boot(self, name: str, image: str = "", **plans: str) -> Guest:
         """Ask for an instance; ``plans`` are lines of its operations' calls, empty to have all noted."""
         for operation, line in plans.items():
             self.plan(name, operation, line)
         asked = {
-            "name": name, "imageRef": self.image, "flavorRef": self.flavor, "networks": [{"uuid": self.network}],
+            "name": name, "imageRef": image or self.image, "flavorRef": self.flavor,
+            "networks": [{"uuid": self.network}],
         }  # fmt: skip
         made = self.api.ask("compute", "POST", "/servers", {"server": asked}, ok=(202,))["server"]
         self.made.append(Guest(self.site, self.api, made["id"]))
         return self.made[-1]
+
+    def boot_anew(self, name: str, **plans: str) -> Guest:
+        """Ask for an instance of an image that no other has had: every call is made again, and none waits."""
+        file = self.directory / "empty.qcow2"
+        if not file.exists():
+            self.site.inside("qemu-img", "create", "-q", "-f", "qcow2", str(file), "1M")
+        body = {"name": name, "disk_format": "qcow2", "container_format": "bare"}
+        self.images.append(self.api.ask("image", "POST", "/v2/images", body)["id"])
+        self.api.ask("image", "PUT", f"/v2/images/{self.images[-1]}/file", file=file)
+        return self.boot(name, self.images[-1], **plans)
 
     def plan(self, name: str, operation: str, line: str) -> None:
         """Have an operation held at a call, or with an empty line noted."""
@@ -86,6 +98,13 @@ class Lab:
         for guest in self.made:
             eventually(functools.partial(self.is_gone, guest), f"{guest.number} to be gone", LIMIT)
         self.made.clear()
+        for image in self.images:
+            self.api.ask("image", "DELETE", f"/v2/images/{image}", ok=(204,))
+            # Nova keeps for a day what it has whole of an image, and the image's lock for good.
+            name = hashlib.sha1(image.encode()).hexdigest()
+            for file in (f"_base/{name}", f"locks/nova-{name}"):
+                (self.site.layout.data("nova") / "instances" / file).unlink(missing_ok=True)
+        self.images.clear()
 
     def give_argument(self, guest: Guest, argument: str) -> None:
         """Have libvirt give a guest's bhyve one more argument from its next start on."""
@@ -116,8 +135,26 @@ class Lab:
         pid = self.site.kill(service)
         eventually(lambda: self.site.is_back(service, pid), f"{service} to come back", LIMIT)
 
+    def kill_held(self, *held: tuple[str, str]) -> None:
+        """Kill nova-compute, and what does something as root for it of these operations of instances."""
+        files = [self.directory / f"{name}.{operation}.held" for name, operation in held]
+        pids = {file.read_text() for file in files}
+        pid = self.site.kill("nova-compute")
+        for other in pids - {str(pid)}:
+            self.site.inside("kill", "-KILL", other)
+        eventually(lambda: self.site.is_back("nova-compute", pid), "nova-compute to come back", LIMIT)
+
+    def records(self) -> set[str]:
+        """Return what the cloud has written down of instances."""
+        ports = self.api.list("ports", device_owner="compute:nova")
+        found = {f"port {port['id']} of {port['device_id']}" for port in ports}
+        for provider in self.api.ask("placement", "GET", "/resource_providers")["resource_providers"]:
+            answer = self.api.ask("placement", "GET", f"/resource_providers/{provider['uuid']}/allocations")
+            found |= {f"allocation of {consumer}" for consumer in answer["allocations"]}
+        return found
+
     def traces(self) -> set[str]:
-        """Return all that the host has of instances."""
+        """Return all that there is of instances, on the host and in the cloud's records."""
         inside, layout = self.site.inside, self.site.layout
         found = {f"interface {name}" for name in inside("ifconfig", "-l").split()}
         found |= {f"port {name}" for name in self.site.host.vsctl("list-ports", layout.interface("int")).split()}
@@ -130,10 +167,10 @@ class Lab:
         found |= {f"process {pid}" for pid in self.site.find_processes("^bhyve|/usr/sbin/bhyve")}
         for top in (layout.data("nova"), layout.data("console")):
             found |= {str(file) for file in top.rglob("*")}
-        return found
+        return found | self.records()
 
     def await_nothing_beyond(self, before: set[str]) -> None:
-        """Wait until the host has of instances no more than it had."""
+        """Wait until there is of instances no more than there was."""
         deadline = time.monotonic() + LIMIT
         while left := self.traces() - before:
             assert time.monotonic() < deadline, f"left: {sorted(left)}"
@@ -174,31 +211,3 @@ def hold_calls(site: PairedSite, api: Api) -> Iterator[Lab]:
         (packages / f"{MODULE}.py").unlink()
         _restart_parents(site)
         shutil.rmtree(directory)
-
-
-#: libvirt's hooks (https://libvirt.org/hooks.html): before and after a guest's taps are made, when bhyve has been
-#: started, and when its taps have been destroyed.
-LIBVIRT_POINTS = ("prepare", "start", "started", "stopped", "release")
-
-HOOK = """\
-#!/bin/sh
-# Kills libvirtd, which runs this, the first time that it comes to a point.
-if [ "$2" = POINT ] && rm FILE 2>/dev/null; then
-    kill -KILL $PPID
-fi
-"""
-
-
-@contextlib.contextmanager
-def kill_libvirtd_at(lab: Lab, point: str) -> Iterator[Callable[[], bool]]:
-    """Have the next guest that comes to a point end libvirtd; gives what tells whether it has."""
-    mark = lab.directory / f"libvirtd-{point}"
-    mark.touch()
-    made = lab.directory / "hook"
-    made.write_text(HOOK.replace("POINT", point).replace("FILE", str(mark)))
-    hook = f"{HOOKS}/zz-killed"
-    lab.site.inside("install", "-m", "755", str(made), hook)
-    try:
-        yield lambda: not mark.exists()
-    finally:
-        lab.site.inside("rm", hook)

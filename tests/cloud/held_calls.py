@@ -12,11 +12,16 @@ instance is made or deleted for whose name the tests' directory has a plan:
 Calls are programs started, files made, renamed and removed, sockets of Unix
 that are connected to (all of these by Python's audit events), and libvirt's
 functions, transactions of Open vSwitch's database and privileged functions.
+What a privileged function does goes on in a daemon, where calls are held in
+the same way; they begin with ``as root:``. ``NAME.spawn.held`` has the number
+of the process in it.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import os
 import re
 import sys
@@ -98,7 +103,8 @@ def _wrap_others() -> None:
     daemon = sys.modules.get("oslo_privsep.daemon")
     if hasattr(daemon, "Daemon") and "privsep" not in _wrapped:
         _wrapped.add("privsep")
-        _wrap(daemon._ClientChannel, "remote_call", lambda channel, name, *rest: f"privileged {name}")  # type: ignore[union-attr]
+        _wrap(daemon._ClientChannel, "remote_call", _announce)  # type: ignore[union-attr]
+        _wrap_daemon(daemon.Daemon)  # type: ignore[union-attr]
     transactions = sys.modules.get("ovsdbapp.backend.ovs_idl.transaction")
     if hasattr(transactions, "Transaction") and "ovsdb" not in _wrapped:
         _wrapped.add("ovsdb")
@@ -124,6 +130,41 @@ def _wrap(owner: Any, name: str, describe: Callable[..., str]) -> None:
     setattr(owner, name, wrapped)
 
 
+def _announcement_of(name: str, arguments: Any, named: Any) -> str:
+    """Return the path of the file by which a privileged call's daemon is told of the operation."""
+    words = json.dumps([name, arguments, named], default=str, sort_keys=True)
+    return os.path.join(_directory, f"privileged-{hashlib.sha1(words.encode()).hexdigest()}")
+
+
+def _announce(channel: Any, name: str, arguments: Any, named: Any, timeout: Any = None) -> str:
+    """Tell the daemon for which operation it will be asked, and describe the call."""
+    found = _find_operation()
+    if found is not None and os.path.exists(os.path.join(_directory, ".".join(found))):
+        path = _announcement_of(name, arguments, named)
+        with open(f"{path}.{threading.get_ident()}", "w", encoding="utf-8") as stream:
+            json.dump(found, stream)
+        os.rename(stream.name, path)
+    return f"privileged {name}"
+
+
+def _wrap_daemon(daemon: Any) -> None:
+    """Have what the daemon's threads do count as the operation's for which it was asked."""
+    function = daemon._process_cmd
+
+    @functools.wraps(function)
+    def wrapped(self: Any, number: Any, command: Any, *call: Any) -> Any:
+        _mine.operation = None
+        if len(call) == 3:
+            try:
+                with open(_announcement_of(*call), encoding="utf-8") as stream:
+                    _mine.operation = tuple(json.load(stream))
+            except FileNotFoundError:
+                pass
+        return function(self, number, command, *call)
+
+    daemon._process_cmd = wrapped
+
+
 def _find_operation() -> tuple[str, str] | None:
     """Return the instance's name and what is done to it, if this thread makes or deletes one."""
     frame = sys._getframe(2)
@@ -137,7 +178,8 @@ def _find_operation() -> tuple[str, str] | None:
 
 
 def _pass(call: str) -> None:
-    found = _find_operation()
+    served = getattr(_mine, "operation", None)
+    found = served or _find_operation()
     if found is None:
         return
     name, operation = found
@@ -149,13 +191,16 @@ def _pass(call: str) -> None:
         return
     for pattern, word in _NAMES:
         call = pattern.sub(word, call)
+    if served:
+        call = f"as root: {call}"
     _counts[name, operation, call] += 1
     line = f"{_counts[name, operation, call]}\t{call}"
     if not wanted:
         with open(f"{plan}.seen", "a", encoding="utf-8") as stream:
             stream.write(f"{line}\n")
     elif line == wanted:
-        with open(f"{plan}.held", "w", encoding="utf-8"):
-            pass
+        with open(f"{plan}.going", "w", encoding="utf-8") as stream:
+            stream.write(str(os.getpid()))
+        os.rename(f"{plan}.going", f"{plan}.held")
         while not os.path.exists(f"{plan}.go"):
             time.sleep(0.05)

@@ -2,35 +2,26 @@
 
 Each test ends with nothing left on the host of its instances. By default
 nova-compute is killed before a sample of the calls that it makes, with
-``--every-call`` before each (an hour on two cores).
+``--every-call`` before each (some twenty minutes).
 """
 
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
+import crash_calls
+import libvirt_points
 from conftest import eventually
-from crash_lab import LIBVIRT_POINTS, Lab, hold_calls, kill_libvirtd_at
+from crash_calls import Calls, Killed
+from crash_lab import Lab, hold_calls
 from freebsd_guests import admin_api, wait
 from freebsd_pair import PairedSite
 
 pytestmark = pytest.mark.cloud
-
-#: Instances that are held at once: nova-compute makes no more than ten, and each is a guest to be emulated.
-AT_ONCE = 6
-#: What only reads, or is done once in a service's life.
-READS = re.compile(r"\tlibvirt vir(Connect|Domain)(Get|Lookup|Free|IsAlive|List)|/run/nova-compute/|directio|privsep")
-#: Calls under a lock, the image's or that of starts: who is held there keeps others from coming that far.
-UNDER_LOCK = re.compile(r"/locks'|run cp |CreateWithFlags")
-#: Without --every-call: what changes something, and is not next to another such.
-SAMPLE = {
-    "spawn": re.compile(r"run cp |ovsdb DelPort|DefineXML|CreateWithFlags|2\trun ps"),
-    "delete": re.compile(r"virDomainDestroy|ovsdb DelPort|remove disk|UndefineFlags|connect to control"),
-}
 
 
 @pytest.fixture(scope="module")
@@ -48,72 +39,86 @@ def nothing_left(lab: Lab) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def calls(lab: Lab, request: pytest.FixtureRequest) -> dict[str, list[str]]:
+def every_call(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--every-call", default=False))
+
+
+@pytest.fixture(scope="module")
+def calls(lab: Lab, every_call: bool) -> dict[str, Calls]:
     """The calls of one spawn and of one delete before which nova-compute is to be killed."""
-    guest = lab.boot("noted", spawn="", delete="")
-    wait(lambda: guest.is_in("ACTIVE"), "the instance to run")
-    lab.delete(guest)
-    wait(lambda: lab.is_gone(guest), "the instance to be gone")
-    noted = {operation: lab.calls("noted", operation) for operation in SAMPLE}
-    assert all(any(SAMPLE[operation].search(call) for call in noted[operation]) for operation in SAMPLE)
-    if request.config.getoption("--every-call", default=False):
-        return {name: [call for call in found if not READS.search(call)] for name, found in noted.items()}
-    return {name: [call for call in found if SAMPLE[name].search(call)] for name, found in noted.items()}
+    return crash_calls.note_all(lab) if every_call else crash_calls.note_sample(lab)
 
 
-def in_rounds(calls: Sequence[str]) -> list[list[str]]:
-    """Return the calls in lists of which each can be waited for together, at most one under a lock, last."""
-    locked = [call for call in calls if UNDER_LOCK.search(call)]
-    others = [call for call in calls if not UNDER_LOCK.search(call)]
-    rounds = []
-    while locked or others:
-        rounds.append([*others[: AT_ONCE - 1], *locked[:1]])
-        others, locked = others[AT_ONCE - 1 :], locked[1:]
-    return rounds
-
-
-def test_killed_while_it_makes_instances(lab: Lab, calls: dict[str, list[str]], nothing_left: None) -> None:
-    for number, together in enumerate(in_rounds(calls["spawn"])):
-        guests = {f"made-{number}-{place}": call for place, call in enumerate(together)}
-        made = {name: lab.boot(name, spawn=call) for name, call in guests.items() if not UNDER_LOCK.search(call)}
-        lab.await_held("spawn", *made)
-        made |= {name: lab.boot(name, spawn=call) for name, call in guests.items() if name not in made}
-        lab.await_held("spawn", *made)
-        lab.restart("nova-compute")
+def test_killed_while_it_makes_instances(lab: Lab, calls: dict[str, Calls], nothing_left: None) -> None:
+    killed = Killed("spawn")
+    for number, together in enumerate(calls["spawn"].rounds()):
+        made = crash_calls.hold_spawns(lab, f"made-{number}", together, killed)
+        lab.kill_held(*((name, "spawn") for name in made))
         for name, guest in made.items():
             wait(functools.partial(guest.is_in, "ERROR"), f"{name} to be in ERROR, as it was not made whole")
         lab.delete_all()
+    killed.tell()
 
 
-def test_killed_while_it_deletes_instances(lab: Lab, calls: dict[str, list[str]], nothing_left: None) -> None:
-    for number, together in enumerate(in_rounds(calls["delete"])):
-        guests = [(f"gone-{number}-{place}", call) for place, call in enumerate(together)]
-        made = {name: lab.boot(name, delete=call) for name, call in guests}
-        for name, guest in made.items():
-            wait(functools.partial(guest.is_in, "ACTIVE"), f"{name} to run")
-            lab.delete(guest)
-        lab.await_held("delete", *made)
-        lab.restart("nova-compute")
+def test_killed_while_it_deletes_instances(lab: Lab, calls: dict[str, Calls], nothing_left: None) -> None:
+    killed = Killed("delete")
+    for number, together in enumerate(calls["delete"].rounds()):
+        if number < len(calls["delete"].once):
+            # This one may have made the call already, in ending the deletions of the last round.
+            lab.restart("nova-compute")
+        made = crash_calls.hold_deletes(lab, f"gone-{number}", together, killed)
+        lab.kill_held(*((name, "delete") for name in made))
         for name, guest in made.items():
             wait(functools.partial(lab.is_gone, guest), f"the deletion of {name} to be ended by the next nova-compute")
+        lab.delete_all()
+    killed.tell()
 
 
-@pytest.mark.parametrize("point", LIBVIRT_POINTS)
+@pytest.mark.parametrize("point", libvirt_points.POINTS)
 def test_libvirtd_killed_while_it_starts_or_stops_a_guest(lab: Lab, point: str, nothing_left: None) -> None:
+    kill_libvirtd(lab, libvirt_points.kill_at_hook(lab, point), at_delete=point in ("stopped", "release"))
+
+
+@pytest.mark.parametrize("moment", libvirt_points.MOMENTS)
+@pytest.mark.parametrize("program", libvirt_points.PROGRAMS)
+def test_libvirtd_killed_at_a_program(
+    lab: Lab, every_call: bool, program: str, moment: str, nothing_left: None
+) -> None:
+    if not every_call:
+        pytest.skip("only with --every-call")
+    kill_libvirtd(lab, libvirt_points.kill_at_program(lab, program, moment), at_delete=program == "bhyvectl")
+
+
+def kill_libvirtd(lab: Lab, killing: AbstractContextManager[Callable[[], bool]], *, at_delete: bool) -> None:
+    """Make an instance, and at a delete delete it, while libvirtd is killed on the way."""
     pid = int(lab.site.services()["libvirtd"]["pid"])
-    with kill_libvirtd_at(lab, point) as is_killed:
-        guest = lab.boot(f"libvirtd-{point}")
-        if point in ("stopped", "release"):
+    with killing as is_killed:
+        guest = lab.boot("libvirtd")
+        if at_delete:
             wait(lambda: guest.is_in("ACTIVE"), "the instance to run")
             lab.delete(guest)
         eventually(is_killed, "libvirtd to be killed", 240)
         eventually(lambda: lab.site.is_back("libvirtd", pid), "libvirtd to come back", 240)
-        if point in ("stopped", "release"):
+        if at_delete:
             # The deletion failed with libvirtd, and says so; asked again, it is done.
             wait(lambda: lab.is_gone(guest) or guest.is_in("ERROR"), "the deletion to end")
         else:
             wait(lambda: guest.is_in("ERROR") or guest.is_in("ACTIVE"), "the instance to be made, or not")
             assert guest.is_in("ERROR") or guest.pids(), "an instance that is said to run has a bhyve"
+
+
+def test_a_guest_that_restarts_itself_while_another_is_started(lab: Lab, nothing_left: None) -> None:
+    restarted = lab.boot_anew("restarted")
+    wait(lambda: restarted.is_in("ACTIVE"), "the instance to run")
+    before = restarted.pids()
+    with libvirt_points.restart_at_start(lab, restarted.domain) as has_begun:
+        # libvirt takes the process of the first for that of the second.
+        started = lab.boot_anew("started")
+        wait(lambda: started.is_in("ACTIVE"), "the second to run, though it was taken for the first")
+        assert has_begun()
+    assert f"The guest {started.domain} is started again" in lab.site.layout.log("nova-compute").read_text()
+    assert len(started.pids()) == len(restarted.pids()) == 1
+    assert restarted.pids() != before and restarted.is_in("ACTIVE")
 
 
 def test_a_bhyve_killed_while_it_is_started(lab: Lab, nothing_left: None) -> None:

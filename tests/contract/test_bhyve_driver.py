@@ -12,7 +12,7 @@ import pytest
 
 from bhyve_guests import IMAGE, UUID, make_context, make_flavor, make_image, make_instance, make_port, make_xml
 from bhyve_host import make_driver
-from bhyve_libvirt import virConnect
+from bhyve_libvirt import libvirtError, virConnect
 
 SEAMS = ("V1", "V2", "V3", "V4", "V5", "V6")
 OnFreeBSD = Callable[..., None]
@@ -150,6 +150,47 @@ def test_guests_are_started_one_after_the_other(tmp_path: Path, on_freebsd: OnFr
         driver._host.get_guest(instance).launch()
         assert held == [True]
         assert not ONE_START.locked()
+
+    on_freebsd(body, *SEAMS)
+
+
+@pytest.mark.parametrize("seen", ["no file", "the other's process"])
+def test_a_guest_taken_for_one_that_restarted_itself_is_started_again(
+    seen: str, tmp_path: Path, on_freebsd: OnFreeBSD
+) -> None:
+    def body() -> None:
+        driver = make_driver(tmp_path)
+        from beastack.port.nova.bhyve import leftovers
+        from beastack.port.nova.bhyve.guest import TakenForAnother
+
+        instance = start_guest(driver)
+        domain = driver.connection.domains[UUID]
+        domain.destroy()
+        domain.calls.clear()
+        removed: list[list[str]] = []
+        leftovers.remove_taps = removed.append  # type: ignore[assignment]
+        started = domain.createWithFlags
+        mixed = [True]
+
+        def start(flags: int = 0) -> None:
+            started(flags)
+            if mixed and mixed.pop(0):
+                driver.processes.others[7001] = "bhyve: instance-0000002b"
+                domain.pid = 7001
+                if seen == "no file":
+                    domain.pid = -1
+                    raise libvirtError(f"internal error: Domain {domain.name()} didn't show up", 1)
+
+        domain.createWithFlags = start
+        driver._host.get_guest(instance).launch()
+        assert domain.calls.count("create") == 2
+        assert domain.pid > 0 and domain.pid != 7001
+        assert removed == [[make_port()["devname"]]]
+        # Once: what goes on has another reason.
+        domain.destroy()
+        mixed += [True, True]
+        with pytest.raises(TakenForAnother):
+            driver._host.get_guest(instance).launch()
 
     on_freebsd(body, *SEAMS)
 

@@ -78,6 +78,7 @@ def test_what_was_not_finished_is_removed_at_the_start(tmp_path: Path, on_freebs
             directory.mkdir(parents=True)
         for name in ("aaa", "bbb.part", "ccc.converted", "ddd.part"):
             (cache / name).touch()
+        (tmp_path / "instances" / ".directio.test.42").touch()
         kept: list[set[str]] = []
         ConsoleMixin._remove_other_consoles = lambda self, uuids: kept.append(set(uuids))  # type: ignore[method-assign]
         start_guest(driver)
@@ -90,6 +91,7 @@ def test_what_was_not_finished_is_removed_at_the_start(tmp_path: Path, on_freebs
             driver.init_host("host1")
         assert sorted(file.name for file in cache.iterdir()) == ["aaa", "ddd.part"]
         assert not half.exists()
+        assert not (tmp_path / "instances" / ".directio.test.42").exists()
         assert {UUID, OTHER} <= kept[0]
 
     on_freebsd(body, *SEAMS)

@@ -8,6 +8,7 @@ taken down, and from then on libvirt is right.
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from oslo_log import log as logging
 
 from beastack.freebsd import process
 from beastack.freebsd.command import CommandError
-from beastack.port.nova.bhyve import leftovers, liveness, privileged
+from beastack.port.nova.bhyve import leftovers, libvirt_hook, liveness, privileged
 from beastack.port.nova.bhyve.config import remove_card
 from beastack.port.nova.bhyve.liveness import State
 from beastack.port.nova.bhyve.next_definition import forget_next, keep_next, read_next
@@ -42,6 +43,12 @@ LAST_WORDS, ONE_RUN = 400, 1 << 14
 #: Held while libvirt starts a guest: its bhyve driver keeps the name of the pid file of the guest that it starts in
 #: one place for all (driver->pidfile in virBhyveProcessStartImpl), and would take one guest's process for another's.
 ONE_START = threading.Lock()
+#: What libvirt says when it looked for a pid file that is not there yet: not this guest's, whose is written first.
+NOT_ITS_FILE = re.compile(r"Domain \S+ didn't show up$")
+
+
+class TakenForAnother(exception.InternalError):
+    """libvirt started a guest while another restarted itself, and mixed up their pid files."""
 
 
 class BhyveGuest(libvirt_guest.Guest):
@@ -90,7 +97,8 @@ class BhyveGuest(libvirt_guest.Guest):
     def launch(self, pause: bool = False) -> Any:
         """Start the guest, and wait until bhyve has set it up.
 
-        :raises InternalError: bhyve ended before that; its last words are in the text
+        :raises InternalError: bhyve ended before that, its last words are in the text; or libvirt took it for another
+            guest's twice
         :raises libvirtError: libvirt did not start it
         """
         if pause:
@@ -101,8 +109,23 @@ class BhyveGuest(libvirt_guest.Guest):
             forget_next(self.uuid)
         if not self._runs_for_libvirt():
             leftovers.end_machine(self.name)
+        try:
+            return self._start()
+        except TakenForAnother as error:
+            LOG.warning("The guest %s is started again: %s", self.name, error)
+            leftovers.end_machine(self.name)
+            # libvirt runs no hook for a guest whose process it did not find.
+            leftovers.remove_taps(libvirt_hook.find_taps(self.get_xml_desc()))
+        return self._start()
+
+    def _start(self) -> Any:
         with ONE_START, self._unblocking():
-            result = super().launch()
+            try:
+                result = super().launch()
+            except libvirt.libvirtError as error:
+                if NOT_ITS_FILE.search(str(error)):
+                    raise TakenForAnother(str(error)) from error
+                raise
         self._await_setup()
         return result
 
@@ -173,6 +196,10 @@ class BhyveGuest(libvirt_guest.Guest):
             state = liveness.look(self.find_process(), self.name)
             if state is State.READY:
                 return
+            # Looked at twice: the first look may have come before the process was bhyve.
+            if state is State.OTHER and (other := liveness.find_machine(self.find_process())) not in ("", self.name):
+                self._take_down()
+                raise TakenForAnother(f"libvirt took the process of {other} for its own")
             if state is not State.STARTING and not self.is_active():
                 raise exception.InternalError(f"bhyve could not set the guest up: {self.read_last_words()}")
             if time.monotonic() >= deadline:

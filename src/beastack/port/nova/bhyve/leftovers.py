@@ -8,6 +8,7 @@ the disks open that the next one is given.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -30,6 +31,9 @@ INTERVAL = 0.1
 
 #: What upstream writes of an image before it is whole (nova.virt.images).
 UNFINISHED = re.compile(r"(?P<image>.+)\.(?:part|converted)")
+#: What upstream writes to learn whether a file system has direct I/O (nova.privsep.utils.supports_direct_io); another
+#: host that shares the directory has learnt it once the file is there, and does not miss the file.
+TRIAL = re.compile(r"\.directio\.test\.\d+")
 
 
 def has_machine(name: str) -> bool:
@@ -70,6 +74,10 @@ def remove_unfinished() -> None:
         match = UNFINISHED.fullmatch(name)
         if match:
             _remove_unless_locked(os.path.join(cache, name), match["image"])
+    for name in list_directory(CONF.instances_path):
+        if TRIAL.fullmatch(name):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(CONF.instances_path, name))
     for name in list_directory(CONF.libvirt.snapshots_directory):
         LOG.info("An image of a snapshot was not finished: %s is removed", name)
         shutil.rmtree(os.path.join(CONF.libvirt.snapshots_directory, name))

@@ -51,6 +51,14 @@ def find_machines(table: Iterable[process.Process]) -> dict[str, list[int]]:
     return found
 
 
+def find_machine(pid: int) -> str:
+    """Return the name of the machine whose bhyve a process is, nothing if it is none.
+
+    :raises CommandError: ps(1) failed
+    """
+    return next((name for name, pids in find_machines(process.list_processes()).items() if pid in pids), "")
+
+
 def look(pid: int, machine: str) -> State:
     """Look at one process.
 
