@@ -173,7 +173,11 @@ def add(fleet: Fleet, name: str) -> list[str]:
         INTERFACE,
         "--json",
     )
-    told = json.loads(added.stdout)
+    return deliver(fleet, name, json.loads(added.stdout))
+
+
+def deliver(fleet: Fleet, name: str, told: dict[str, str]) -> list[str]:
+    """Bring a host the file that the control host made for it, and return the command that was printed for it."""
     program, *words, file = told["command"].split()
     assert program == "beastack"
     copy = fleet.computes[name].root.parent / file

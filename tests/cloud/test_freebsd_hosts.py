@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from conftest import eventually
-from freebsd_hosts import ADDRESSES, CONTROL, SEGMENT, Fleet, power_on, three_hosts
+from freebsd_hosts import ADDRESSES, CONTROL, SEGMENT, Fleet, deliver, power_on, three_hosts
 
 pytestmark = pytest.mark.cloud
 
@@ -109,6 +109,18 @@ def test_an_instance_is_migrated_while_it_is_off(fleet: Fleet) -> None:
     fleet.await_status("ann", "ACTIVE")
     eventually(lambda: is_gone(fleet, "left", *before), "nothing to be left of ann on its old host")
     assert reaches(fleet, "ann", "bob")
+
+
+def test_hosts_get_new_certificates(fleet: Fleet) -> None:
+    """The migration that follows goes by them."""
+    held = {name: (site.root / "site.toml").read_text() for name, site in fleet.computes.items()}
+    guests = {name: fleet.computes[fleet.host_of(name)].find_processes("^bhyve: ") for name in ("ann", "bob")}
+    for told in json.loads(fleet.run("host", "renew", "--json").stdout):
+        name = told["name"]
+        fleet.computes[name].run(*deliver(fleet, name, told))
+        assert (fleet.computes[name].root / "site.toml").read_text() != held[name]
+    fleet.run("up")
+    assert guests == {name: fleet.computes[fleet.host_of(name)].find_processes("^bhyve: ") for name in ("ann", "bob")}
 
 
 def test_a_migration_is_taken_back(fleet: Fleet) -> None:

@@ -660,6 +660,25 @@ def test_a_file_becomes_the_sites_own_description(tmp_path: Path, cloud: Cloud) 
         operate.read_joining(layout, file)
 
 
+def test_a_host_takes_its_new_certificate_and_nothing_else(tmp_path: Path, cloud: Cloud) -> None:
+    site = control_site(tmp_path)
+    file = add(site, cloud)
+    layout = Layout(tmp_path / "other")
+    operate.keep_description(layout, operate.read_joining(layout, file))
+    held = operate.read_description(layout, None)
+    renewal.renew(site)
+    operate.keep_description(layout, operate.read_joining(layout, file))
+    renewed = operate.read_description(layout, None)
+    assert renewed.migration != held.migration and replace(renewed, migration=held.migration) == held
+    assert (layout.root / "site.toml").read_text() == file.read_text()
+    # What was changed there would be lost.
+    own = layout.root / "site.toml"
+    own.write_text(own.read_text() + "\n[logs]\nkeep = 9\n")
+    renewal.renew(site)
+    with pytest.raises(SiteError, match="describes another site"):
+        operate.read_joining(layout, file)
+
+
 # The command line
 
 

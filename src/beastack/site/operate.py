@@ -101,12 +101,18 @@ def read_joining(layout: Layout, file: Path) -> Description:
     wanted = joining.read_file(file)
     check_kind(wanted)
     own, brought = layout.root / "site.toml", layout.root / BROUGHT
-    if own.exists() and own.read_bytes() != file.read_bytes():
+    if own.exists() and own.read_bytes() != file.read_bytes() and not _is_renewal(load_description(own), wanted):
         raise SiteError(f"{own} describes another site: destroy that and remove the file, or choose another --root")
     recorded, ours = recorded_host(layout), {"kind": wanted.host.kind, "role": wanted.host.role}
     if recorded and (recorded != ours or not (own.exists() or brought.exists())):
         raise SiteError(f"there is a site at {layout.root} already: destroy it, or choose another --root")
     return wanted
+
+
+def _is_renewal(own: Description, brought: Description) -> bool:
+    """Return whether two descriptions are of one host, which ``beastack host renew`` gave another certificate."""
+    held, given = own.migration, brought.migration
+    return held.is_set and given.is_set and dataclasses.replace(own, migration=given) == brought
 
 
 def site_to_be(layout: Layout, description: Description) -> Site:
@@ -115,19 +121,21 @@ def site_to_be(layout: Layout, description: Description) -> Site:
 
 
 def keep_description(layout: Layout, description: Description) -> None:
-    """Make a description the site's own, which it is read from from now on.
+    """Make a description that ``read_joining`` returned the site's own, which it is read from from now on.
 
     :raises SiteError: the state directory holds something else
     """
     check_directory(layout)
     own = layout.root / "site.toml"
-    if description.source is not None and not own.exists():
+    text = "" if description.source is None else description.source.read_text()
+    if text and not (own.exists() and own.read_text() == text):
         layout.root.mkdir(parents=True, exist_ok=True)
-        records.add(layout.records, records.Record("file", str(own)))
+        if not own.exists():
+            records.add(layout.records, records.Record("file", str(own)))
         temporary = layout.root / ".site.toml.new"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as stream:
-            stream.write(description.source.read_text())
+            stream.write(text)
         temporary.replace(own)
     (layout.root / BROUGHT).unlink(missing_ok=True)
 
