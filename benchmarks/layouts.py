@@ -25,7 +25,7 @@ from beastack.freebsd.command import CommandError, run
 from beastack.site import code, configuration, resources, services
 from beastack.site.configuration import Site
 from beastack.site.host.linux import descendants
-from beastack.site.steps import NETWORK_AGENTS, Steps
+from beastack.site.steps import Steps
 from beastack.site.wait import wait_until
 from beastack.supervisor.client import Client
 
@@ -313,7 +313,7 @@ def bring_up(layout: Layout, site: Site) -> dict[str, float]:
         for future in hosts:
             future.result()
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(wall))
-    wanted = [(site.facts.hostname, binary) for binary in ("nova-compute", *NETWORK_AGENTS)]
+    wanted = [(site.facts.hostname, binary) for binary in ("nova-compute", *steps.host_binaries())]
     cloud = steps.admin()
 
     def reported() -> tuple[bool, str]:

@@ -67,6 +67,7 @@ def run_tests(arguments: Namespace) -> int:
         ("ruff", ["ruff", "check", "src", "tests", "benchmarks", "simulator"]),
         ("mypy", ["mypy", "src/beastack"]),
         ("mypy, simulator", ["mypy", "simulator/src/freebsd_sim"]),
+        ("mypy, benchmarks", ["mypy", "benchmarks"]),
     ):
         print(f"beastack test: {title}", flush=True)
         status |= subprocess.run([f"{venv}/bin/{argv[0]}", *argv[1:]], cwd=PROJECT, env=variables).returncode
