@@ -43,6 +43,8 @@ def forward(host: Host, ports: Sequence[int]) -> bool:
             return False
         if before:
             _end(host)
+        if not ports:
+            return True
         listeners = [_listen(port) for port in ports]
         _, processes, network, *_ = namespaces
         descriptors = [processes, network, *(listener.fileno() for listener in listeners)]
@@ -140,6 +142,7 @@ def main() -> None:
     child = os.fork()
     if child == 0:
         asyncio.run(_serve(listeners))
+        return
     temporary = _record(directory).with_suffix(".new")
     temporary.write_text(json.dumps({"pid": child, "ports": [listener.getsockname()[1] for listener in listeners]}))
     temporary.replace(_record(directory))
