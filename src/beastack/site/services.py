@@ -54,10 +54,11 @@ class Unit:
     wsgi: str = ""
     port: str = ""
     spread: bool = False  # several workers
-    threads: int = 10  # requests served at once, of one worker that is alone
     warm: str = ""  # called before the first request
 
 
+#: How many requests one worker that is alone serves at once.
+THREADS = 10
 #: Every OpenStack service, in the order in which they are shown.
 UNITS: tuple[Unit, ...] = (
     # One process: it keeps what it knows of tokens and users in memory, which a second would not hear of.
@@ -410,7 +411,7 @@ def openstack_services(site: Site) -> list[Service]:
             env["BEASTACK_WSGI"] = unit.wsgi
             env["BEASTACK_LISTEN"] = f"{site.address} {getattr(site.ports, unit.port)}"
             # A thread more only waits for the interpreter; the other worker has its own.
-            env["BEASTACK_THREADS"] = "2" if unit.spread and site.workers > 1 else str(unit.threads)
+            env["BEASTACK_THREADS"] = "2" if unit.spread and site.workers > 1 else str(THREADS)
             if unit.warm:
                 env["BEASTACK_WARM"] = unit.warm
             # Upstream reads its configuration from the environment here, and chokes on arguments.
