@@ -46,14 +46,19 @@ def browser(whole_site: PairedSite) -> Iterator[Browser]:
         yield opened
 
 
-def open_page(browser: Browser, guest: Guest, kind: str) -> None:
-    """Open the page that the command line gives, and wait until it is connected."""
-    browser.open(guest.site.run("console", "first", kind).stdout.strip())
-    eventually(lambda: browser.text("#status").startswith("Connected"), f"the {kind} page to be connected")
+def page_of(guest: Guest, kind: str) -> str:
+    """Return the address that the command line gives."""
+    return guest.site.run("console", "first", kind).stdout.strip()
+
+
+def open_page(browser: Browser, url: str) -> None:
+    """Open a page, and wait until it is connected."""
+    browser.open(url)
+    eventually(lambda: browser.text("#status").startswith("Connected"), "the page to be connected")
 
 
 def test_the_screen_shows_the_guest_and_takes_what_is_typed(browser: Browser, guest: Guest) -> None:
-    open_page(browser, guest, "--vnc")
+    open_page(browser, page_of(guest, "--vnc"))
     assert browser.run(f"return document.querySelector('{SCREEN}').width") == 1024
     browser.click(SCREEN)
     # Some lines of thin letters; then a prompt alone.
@@ -66,16 +71,33 @@ def test_the_screen_shows_the_guest_and_takes_what_is_typed(browser: Browser, gu
 
 
 def test_the_serial_line_shows_the_guest_and_takes_what_is_typed(browser: Browser, guest: Guest) -> None:
-    open_page(browser, guest, "--serial")
-    # Not what was typed, but what the guest made of it.
-    browser.type(f"echo $((6*7000)) | tee /run/typed-on-line{ENTER}")
-    # The line is the answer's alone: nothing else was typed into the guest.
-    eventually(lambda: "\n42000\n" in browser.run(READ_TERMINAL), "the guest's answer on the terminal")
+    url = page_of(guest, "--serial")
+    pid = str(guest.site.services()["console"]["pid"])
+    # Held up: what is typed comes before what the guest printed earlier, and asked of its terminal then.
+    guest.site.inside("kill", "-STOP", pid)
+    try:
+        open_page(browser, url)
+        # Not what was typed, but what the guest made of it.
+        browser.type(f"echo $((6*7000)) | tee /run/typed-on-line{ENTER}")
+    finally:
+        guest.site.inside("kill", "-CONT", pid)
+    shown = ""
+
+    def is_answered() -> bool:
+        nonlocal shown
+        shown = browser.run(READ_TERMINAL)
+        # The line is the answer's alone: nothing else was typed into the guest.
+        return "\n42000\n" in shown
+
+    try:
+        eventually(is_answered, "the guest's answer on the terminal")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; it shows:\n{shown}") from None
     assert guest.shell("cat /run/typed-on-line").strip() == "42000"
 
 
 def test_a_page_of_another_site_is_refused(browser: Browser, guest: Guest) -> None:
-    url = guest.site.run("console", "first", "--serial").stdout.strip()
+    url = page_of(guest, "--serial")
     # A page on the same machine under another name: its Origin is not the proxy's host.
     browser.open(url.replace("127.0.0.1", "localhost"))
     browser.run(f"""
@@ -89,6 +111,6 @@ def test_a_page_of_another_site_is_refused(browser: Browser, guest: Guest) -> No
 
 
 def test_an_address_that_is_not_the_instances_is_refused(browser: Browser, guest: Guest) -> None:
-    url = guest.site.run("console", "first", "--serial").stdout.strip()
+    url = page_of(guest, "--serial")
     browser.open(url.partition("token=")[0] + "token=11111111-1111-1111-1111-111111111111")
     eventually(lambda: browser.text("#status").startswith("Disconnected"), "the page to be refused")

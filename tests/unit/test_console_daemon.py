@@ -49,6 +49,17 @@ def test_a_guest_is_logged_and_served(house: House) -> None:
     eventually(lambda: house.console()["viewers"] == 0, "both have left")
 
 
+def test_what_a_terminal_was_asked_before_is_not_asked_again(house: House) -> None:
+    guest = house.guest()
+    port = house.client.ensure(UUID)
+    guest.say(b"one \x1b[6ntwo")
+    logged(house, b"one \x1b[6ntwo")
+    with view(port) as connection:
+        assert read_until(connection, b"two") == b"one two"
+        guest.say(b" \x1b[6n.")
+        assert read_until(connection, b".") == b" \x1b[6n."
+
+
 def test_ensure_again_changes_nothing(house: House) -> None:
     house.guest()
     port = house.client.ensure(UUID)

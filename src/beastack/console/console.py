@@ -10,6 +10,7 @@ from beastack.console.line import Line, OpenPair
 from beastack.console.log import Log
 from beastack.console.loop import READ, Loop, Watch
 from beastack.console.names import Key, Nmdm, Tcp
+from beastack.console.queries import without_queries
 from beastack.console.viewer import Viewer
 
 VIEWERS = 8  # of one console; who comes then takes the place of the first
@@ -109,7 +110,7 @@ class Console:
             self._room.give()
             return
         self._viewers.append(viewer)
-        viewer.send(self.log.tail(self._backlog))
+        viewer.send(without_queries(self.log.tail(self._backlog)))
 
     def _left(self, viewer: Viewer) -> None:
         self._viewers.remove(viewer)
