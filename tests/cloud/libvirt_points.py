@@ -39,7 +39,10 @@ file=/var/run/libvirt/bhyve/MACHINE.pid
 if [ "$2" = start ] && [ "$1" != MACHINE ] && rm FILE 2>/dev/null; then
     before=$(cat $file)
     bhyvectl --force-reset --vm=MACHINE
+    tries=0
     while now=$(cat $file 2>/dev/null); [ -z "$now" ] || [ "$now" = "$before" ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 600 ] || exit 1
         sleep 0.1
     done
 fi

@@ -109,13 +109,15 @@ class BhyveGuest(libvirt_guest.Guest):
             forget_next(self.uuid)
         if not self._runs_for_libvirt():
             leftovers.end_machine(self.name)
+        # Asked before the start: libvirt may be slow to answer while it restarts the other guest.
+        taps = libvirt_hook.find_taps(self.get_xml_desc())
         try:
             return self._start()
         except TakenForAnother as error:
             LOG.warning("The guest %s is started again: %s", self.name, error)
             leftovers.end_machine(self.name)
             # libvirt runs no hook for a guest whose process it did not find.
-            leftovers.remove_taps(libvirt_hook.find_taps(self.get_xml_desc()))
+            leftovers.remove_taps(taps)
         return self._start()
 
     def _start(self) -> Any:
