@@ -71,28 +71,27 @@ def run_tests(arguments: Namespace) -> int:
     ):
         print(f"beastack test: {title}", flush=True)
         status |= subprocess.run([f"{venv}/bin/{argv[0]}", *argv[1:]], cwd=PROJECT, env=variables).returncode
-    suites = ["tests/unit", "simulator/tests"]
     if os.geteuid() != 0:
         print("beastack test: not root, so the tests of simulated hosts and of a whole cloud are left out", flush=True)
-    for suite in suites:
-        status |= _pytest(venv, variables, suite)
     releases = contract_tests.make_environments(test_directory())
-    status |= _check_conformance_list()
-    interpreters = {release: release_venv / "bin" / "python" for release, release_venv in releases.items()}
-    attacks = ["tests/attack", f"--oslo-python={interpreters[contract_tests.RELEASES[-1]]}"]
-    status |= _pytest(venv, variables, *attacks)
-    if os.geteuid() == 0:
-        status |= _attack_as_nobody(venv, attacks, variables)
-        shares = [releases[contract_tests.RELEASES[-1]]]
-        status |= host_tests.run_tests(PROJECT, venv, test_directory(), variables, shares, attacks)
-        status |= functional_tests.run_tests(PROJECT, venv, test_directory(), variables, interpreters)
-    status |= contract_tests.run_upstream_tests(PROJECT, releases, variables, measures_time=True)
-    # The tests of clouds wait much: for guests to boot and for agents to report.
+    # Most of what comes before the clouds has use for one processor.
     with contract_tests.run_meanwhile(PROJECT, test_directory(), variables) as seams:
+        for suite in ("tests/unit", "simulator/tests"):
+            status |= _pytest(venv, variables, suite)
+        status |= _check_conformance_list()
+        interpreters = {release: release_venv / "bin" / "python" for release, release_venv in releases.items()}
+        attacks = ["tests/attack", f"--oslo-python={interpreters[contract_tests.RELEASES[-1]]}"]
+        status |= _pytest(venv, variables, *attacks)
         if os.geteuid() == 0:
-            status |= _pytest(venv, variables, "tests/cloud")
+            status |= _attack_as_nobody(venv, attacks, variables)
+            shares = [releases[contract_tests.RELEASES[-1]]]
+            status |= host_tests.run_tests(PROJECT, venv, test_directory(), variables, shares, attacks)
+            status |= functional_tests.run_tests(PROJECT, venv, test_directory(), variables, interpreters)
         print("beastack test: seams, against OpenStack's own code, run meanwhile", flush=True)
         status |= seams()
+    status |= contract_tests.run_upstream_tests(PROJECT, releases, variables, measures_time=True)
+    if os.geteuid() == 0:
+        status |= _pytest(venv, variables, "tests/cloud", "--durations=40", "--durations-min=5")
     return status
 
 
