@@ -57,6 +57,21 @@ def open_page(browser: Browser, url: str) -> None:
     eventually(lambda: browser.text("#status").startswith("Connected"), "the page to be connected")
 
 
+def await_shown(browser: Browser, text: str) -> None:
+    """Wait until the terminal shows a text."""
+    shown = ""
+
+    def is_there() -> bool:
+        nonlocal shown
+        shown = browser.run(READ_TERMINAL)
+        return text in shown
+
+    try:
+        eventually(is_there, f"{text!r} on the terminal")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; it shows:\n{shown}") from None
+
+
 def test_the_screen_shows_the_guest_and_takes_what_is_typed(browser: Browser, guest: Guest) -> None:
     open_page(browser, page_of(guest, "--vnc"))
     assert browser.run(f"return document.querySelector('{SCREEN}').width") == 1024
@@ -77,23 +92,14 @@ def test_the_serial_line_shows_the_guest_and_takes_what_is_typed(browser: Browse
     guest.site.inside("kill", "-STOP", pid)
     try:
         open_page(browser, url)
-        # Not what was typed, but what the guest made of it.
-        browser.type(f"echo $((6*7000)) | tee /run/typed-on-line{ENTER}")
+        browser.type(f"head -n 1 >/run/typed-on-line; echo $((6*7000)){ENTER}")
     finally:
         guest.site.inside("kill", "-CONT", pid)
-    shown = ""
-
-    def is_answered() -> bool:
-        nonlocal shown
-        shown = browser.run(READ_TERMINAL)
-        # The line is the answer's alone: nothing else was typed into the guest.
-        return "\n42000\n" in shown
-
-    try:
-        eventually(is_answered, "the guest's answer on the terminal")
-    except AssertionError as error:
-        raise AssertionError(f"{error}; it shows:\n{shown}") from None
-    assert guest.shell("cat /run/typed-on-line").strip() == "42000"
+    await_shown(browser, "; echo $((6*7000))")
+    browser.type(f"typed{ENTER}")
+    # Not what was typed, but what the guest made of it.
+    await_shown(browser, "\n42000\n")
+    assert guest.shell("cat /run/typed-on-line") == "typed\n"
 
 
 def test_a_page_of_another_site_is_refused(browser: Browser, guest: Guest) -> None:
