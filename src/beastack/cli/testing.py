@@ -74,7 +74,7 @@ def run_tests(arguments: Namespace) -> int:
     if os.geteuid() != 0:
         print("beastack test: not root, so the tests of simulated hosts and of a whole cloud are left out", flush=True)
     releases = contract_tests.make_environments(test_directory())
-    # Most of what comes before the clouds has use for one processor.
+    # Most of the suites have use for one processor, and the tests of clouds wait much.
     with contract_tests.run_meanwhile(PROJECT, test_directory(), variables) as seams:
         for suite in ("tests/unit", "simulator/tests"):
             status |= _pytest(venv, variables, suite)
@@ -87,11 +87,10 @@ def run_tests(arguments: Namespace) -> int:
             shares = [releases[contract_tests.RELEASES[-1]]]
             status |= host_tests.run_tests(PROJECT, venv, test_directory(), variables, shares, attacks)
             status |= functional_tests.run_tests(PROJECT, venv, test_directory(), variables, interpreters)
+            status |= _pytest(venv, variables, "tests/cloud", "--durations=40", "--durations-min=5")
         print("beastack test: seams, against OpenStack's own code, run meanwhile", flush=True)
         status |= seams()
     status |= contract_tests.run_upstream_tests(PROJECT, releases, variables, measures_time=True)
-    if os.geteuid() == 0:
-        status |= _pytest(venv, variables, "tests/cloud", "--durations=40", "--durations-min=5")
     return status
 
 
