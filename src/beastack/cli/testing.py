@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -9,8 +10,10 @@ import subprocess
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 from beastack.cli import contract_tests, functional_tests, host_tests
 from beastack.cli.debian import install_packages
@@ -74,29 +77,58 @@ def run_tests(arguments: Namespace) -> int:
     if os.geteuid() != 0:
         print("beastack test: not root, so the tests of simulated hosts and of a whole cloud are left out", flush=True)
     releases = contract_tests.make_environments(test_directory())
-    # Most of the suites have use for one processor, and the tests of clouds wait much.
-    with contract_tests.run_meanwhile(PROJECT, test_directory(), variables) as seams:
-        for suite in ("tests/unit", "simulator/tests"):
-            status |= _pytest(venv, variables, suite)
-        status |= _check_conformance_list()
-        interpreters = {release: release_venv / "bin" / "python" for release, release_venv in releases.items()}
-        attacks = ["tests/attack", f"--oslo-python={interpreters[contract_tests.RELEASES[-1]]}"]
-        status |= _pytest(venv, variables, *attacks)
+    interpreters = {release: release_venv / "bin" / "python" for release, release_venv in releases.items()}
+    attacks = ["tests/attack", f"--oslo-python={interpreters[contract_tests.RELEASES[-1]]}"]
+    # Neither of the two has use for more than one processor.
+    with _beside(lambda output: _test_modules(venv, attacks, variables, output)) as modules:
+        status |= _pytest(venv, variables, "simulator/tests")
         if os.geteuid() == 0:
-            status |= _attack_as_nobody(venv, attacks, variables)
             shares = [releases[contract_tests.RELEASES[-1]]]
             status |= host_tests.run_tests(PROJECT, venv, test_directory(), variables, shares, attacks)
             status |= functional_tests.run_tests(PROJECT, venv, test_directory(), variables, interpreters)
+        status |= _check_conformance_list()
+        status |= modules()
+    status |= contract_tests.run_upstream_tests(PROJECT, releases, variables, measures_time=True)
+    # The tests of clouds wait much: for guests to boot and for agents to report.
+    with contract_tests.run_meanwhile(PROJECT, test_directory(), variables) as seams:
+        if os.geteuid() == 0:
             status |= _pytest(venv, variables, "tests/cloud", "--durations=40", "--durations-min=5")
         print("beastack test: seams, against OpenStack's own code, run meanwhile", flush=True)
         status |= seams()
-    status |= contract_tests.run_upstream_tests(PROJECT, releases, variables, measures_time=True)
     return status
 
 
-def _pytest(venv: Path, variables: Mapping[str, str], *arguments: str) -> int:
-    print(f"beastack test: {arguments[0]}", flush=True)
-    return subprocess.run([f"{venv}/bin/pytest", *arguments], cwd=PROJECT, env=variables).returncode
+@contextlib.contextmanager
+def _beside(work: Callable[[IO[str]], int]) -> Iterator[Callable[[], int]]:
+    """Do work beside what the block does; gives a function that waits for it, prints what it said, returns its status.
+
+    :param work: writes to the file that it is given, and returns an exit status
+    """
+    with tempfile.TemporaryFile("w+") as output, ThreadPoolExecutor(max_workers=1) as pool:
+        future = pool.submit(work, output)
+
+        def result() -> int:
+            status = future.result()
+            output.seek(0)
+            print(output.read(), end="", flush=True)
+            return status
+
+        yield result
+
+
+def _test_modules(venv: Path, attacks: Sequence[str], variables: Mapping[str, str], output: IO[str]) -> int:
+    """Run the unit tests and the attacks, and return the exit status."""
+    status = _pytest(venv, variables, "tests/unit", output=output)
+    status |= _pytest(venv, variables, *attacks, output=output)
+    if os.geteuid() == 0:
+        status |= _attack_as_nobody(venv, attacks, variables, output)
+    return status
+
+
+def _pytest(venv: Path, variables: Mapping[str, str], *arguments: str, output: IO[str] | None = None) -> int:
+    print(f"beastack test: {arguments[0]}", file=output, flush=True)
+    argv = [f"{venv}/bin/pytest", *arguments]
+    return subprocess.run(argv, cwd=PROJECT, env=variables, stdout=output, stderr=output).returncode
 
 
 def _check_conformance_list() -> int:
@@ -113,9 +145,9 @@ def _check_conformance_list() -> int:
     return 1 if unknown else 0
 
 
-def _attack_as_nobody(venv: Path, attacks: Sequence[str], variables: Mapping[str, str]) -> int:
+def _attack_as_nobody(venv: Path, attacks: Sequence[str], variables: Mapping[str, str], output: IO[str]) -> int:
     """Run the attacks as nobody, from a copy that everybody can read, and return the exit status."""
-    print("beastack test: tests/attack, as nobody", flush=True)
+    print("beastack test: tests/attack, as nobody", file=output, flush=True)
     nobody = pwd.getpwnam("nobody")
     with tempfile.TemporaryDirectory(prefix="beastack-attack-", dir="/var/tmp") as name:
         copy = Path(name)
@@ -127,5 +159,5 @@ def _attack_as_nobody(venv: Path, attacks: Sequence[str], variables: Mapping[str
         return subprocess.run(
             [f"{venv}/bin/pytest", "-p", "no:cacheprovider", *attacks], cwd=copy,
             env={**variables, "PYTHONPATH": f"{copy}/src", "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"},
-            user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[],
+            user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[], stdout=output, stderr=output,
         ).returncode  # fmt: skip
