@@ -8,15 +8,12 @@ seams touch, which have to end with the seams as they end without.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,34 +174,6 @@ def run_contract_tests(project: Path, environments: Mapping[str, Path], variable
             print(output, end="", flush=True)
             status |= code
     return status
-
-
-@contextlib.contextmanager
-def run_meanwhile(project: Path, directory: Path, variables: Mapping[str, str]) -> Iterator[Callable[[], int]]:
-    """Run both sets beside what the block does, in what time that leaves of the processors.
-
-    The environments have to be there. Gives a function that waits for the end, prints the results and returns the
-    exit status; a block that is left without it ends them.
-    """
-    argv = ["nice", "-n", "15", sys.executable, "-m", "beastack.cli.contract_tests", str(project), str(directory)]
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(
-            argv, env=dict(variables), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
-
-        def result() -> int:
-            status = process.wait()
-            output.seek(0)
-            print(output.read(), end="", flush=True)
-            return status
-
-        try:
-            yield result
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
 
 
 def run_upstream_tests(

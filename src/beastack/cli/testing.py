@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pwd
-import shutil
 import subprocess
 import sys
-import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
 
 from beastack.cli import contract_tests, functional_tests, host_tests
 from beastack.cli.debian import install_packages
+from beastack.cli.meanwhile import run_meanwhile
+from beastack.cli.module_tests import run_pytest
 from beastack.cli.tempest import command, runner, selection
-from beastack.freebsd.command import SEARCH_PATH, run
+from beastack.freebsd.command import SEARCH_PATH
 from beastack.site import environment
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -80,8 +75,9 @@ def run_tests(arguments: Namespace) -> int:
     interpreters = {release: release_venv / "bin" / "python" for release, release_venv in releases.items()}
     attacks = ["tests/attack", f"--oslo-python={interpreters[contract_tests.RELEASES[-1]]}"]
     # Neither of the two has use for more than one processor.
-    with _beside(lambda output: _test_modules(venv, attacks, variables, output)) as modules:
-        status |= _pytest(venv, variables, "simulator/tests")
+    argv = [sys.executable, "-m", "beastack.cli.module_tests", str(PROJECT), str(venv), *attacks]
+    with run_meanwhile(argv, variables) as modules:
+        status |= run_pytest(PROJECT, venv, variables, "simulator/tests")
         if os.geteuid() == 0:
             shares = [releases[contract_tests.RELEASES[-1]]]
             status |= host_tests.run_tests(PROJECT, venv, test_directory(), variables, shares, attacks)
@@ -90,45 +86,15 @@ def run_tests(arguments: Namespace) -> int:
         status |= modules()
     status |= contract_tests.run_upstream_tests(PROJECT, releases, variables, measures_time=True)
     # The tests of clouds wait much: for guests to boot and for agents to report.
-    with contract_tests.run_meanwhile(PROJECT, test_directory(), variables) as seams:
+    argv = [
+        "nice", "-n", "15", sys.executable, "-m", "beastack.cli.contract_tests", str(PROJECT), str(test_directory()),
+    ]  # fmt: skip
+    with run_meanwhile(argv, variables) as seams:
         if os.geteuid() == 0:
-            status |= _pytest(venv, variables, "tests/cloud", "--durations=40", "--durations-min=5")
+            status |= run_pytest(PROJECT, venv, variables, "tests/cloud", "--durations=40", "--durations-min=5")
         print("beastack test: seams, against OpenStack's own code, run meanwhile", flush=True)
         status |= seams()
     return status
-
-
-@contextlib.contextmanager
-def _beside(work: Callable[[IO[str]], int]) -> Iterator[Callable[[], int]]:
-    """Do work beside what the block does; gives a function that waits for it, prints what it said, returns its status.
-
-    :param work: writes to the file that it is given, and returns an exit status
-    """
-    with tempfile.TemporaryFile("w+") as output, ThreadPoolExecutor(max_workers=1) as pool:
-        future = pool.submit(work, output)
-
-        def result() -> int:
-            status = future.result()
-            output.seek(0)
-            print(output.read(), end="", flush=True)
-            return status
-
-        yield result
-
-
-def _test_modules(venv: Path, attacks: Sequence[str], variables: Mapping[str, str], output: IO[str]) -> int:
-    """Run the unit tests and the attacks, and return the exit status."""
-    status = _pytest(venv, variables, "tests/unit", output=output)
-    status |= _pytest(venv, variables, *attacks, output=output)
-    if os.geteuid() == 0:
-        status |= _attack_as_nobody(venv, attacks, variables, output)
-    return status
-
-
-def _pytest(venv: Path, variables: Mapping[str, str], *arguments: str, output: IO[str] | None = None) -> int:
-    print(f"beastack test: {arguments[0]}", file=output, flush=True)
-    argv = [f"{venv}/bin/pytest", *arguments]
-    return subprocess.run(argv, cwd=PROJECT, env=variables, stdout=output, stderr=output).returncode
 
 
 def _check_conformance_list() -> int:
@@ -143,21 +109,3 @@ def _check_conformance_list() -> int:
     there = len(tests) - len(unknown)
     print(f"beastack test: the list of SCS-0128: Tempest has {there} of its {len(tests)} tests", flush=True)
     return 1 if unknown else 0
-
-
-def _attack_as_nobody(venv: Path, attacks: Sequence[str], variables: Mapping[str, str], output: IO[str]) -> int:
-    """Run the attacks as nobody, from a copy that everybody can read, and return the exit status."""
-    print("beastack test: tests/attack, as nobody", file=output, flush=True)
-    nobody = pwd.getpwnam("nobody")
-    with tempfile.TemporaryDirectory(prefix="beastack-attack-", dir="/var/tmp") as name:
-        copy = Path(name)
-        copy.chmod(0o755)
-        for part in ("src", "tests/attack", "docs"):
-            shutil.copytree(PROJECT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(PROJECT / "pyproject.toml", copy)
-        run(["chmod", "-R", "a+rX", str(copy)])
-        return subprocess.run(
-            [f"{venv}/bin/pytest", "-p", "no:cacheprovider", *attacks], cwd=copy,
-            env={**variables, "PYTHONPATH": f"{copy}/src", "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"},
-            user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[], stdout=output, stderr=output,
-        ).returncode  # fmt: skip
