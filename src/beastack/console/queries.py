@@ -1,4 +1,4 @@
-"""What a guest asks of a terminal: where its cursor is, what kind it is, its colours.
+"""What a guest asks of a terminal: where its cursor is, what kind it is, what it shows.
 
 Whoever comes to a console is shown what the guest printed before. A terminal
 would answer what was asked there, and its answer be typed into whatever the
@@ -12,15 +12,16 @@ import re
 #: Of ECMA-48 and of xterm's control sequences (https://invisible-island.net/xterm/ctlseqs/ctlseqs.html).
 QUERY = re.compile(
     rb"""
-    \x05                                    # ENQ
-    | \x1bZ                                 # DECID
-    | \x1b\[ (?: \?? [0-9;]* n              # DSR
-              | [=>]? [0-9;]* c             # DA
-              | > [0-9;]* q                 # XTVERSION
-              | \?? [0-9;]* \$p             # DECRQM
-              | [0-9;]* [xt] )              # DECREQTPARM, reports of the window
-    | \x1b\] [0-9;]* \? (?: \x07 | \x1b\\ )  # OSC, a colour
-    | \x1bP [$+] q [^\x1b]* \x1b\\          # DECRQSS, XTGETTCAP
+    \x05                                                # ENQ
+    | \x1bZ                                             # DECID
+    | \x1b\[ (?: \?? [0-9;]* n                          # DSR
+              | [=>]? [0-9;]* c                         # DA
+              | > [0-9;]* q                             # XTVERSION
+              | \?? [0-9;]* \$p                         # DECRQM
+              | [01]? x                                 # DECREQTPARM
+              | (?: 1[1345689] | 2[01] ) [0-9;]* t )    # reports of the window
+    | \x1b\] [0-9;]* (?: c; )? \? (?: \x07 | \x1b\\ )   # OSC: a colour, the clipboard
+    | \x1bP [$+] q [^\x1b]* \x1b\\                      # DECRQSS, XTGETTCAP
     """,
     re.VERBOSE,
 )
