@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from beastack.cli.test_runs import run_pytest, run_tests
 from beastack.freebsd.command import run
 
 
@@ -26,12 +26,6 @@ def main(project: Path, venv: Path, attacks: Sequence[str]) -> int:
     return status
 
 
-def run_pytest(project: Path, venv: Path, variables: Mapping[str, str], *arguments: str) -> int:
-    """Run a directory's tests, with options, and return the exit status."""
-    print(f"beastack test: {arguments[0]}", flush=True)
-    return subprocess.run([f"{venv}/bin/pytest", *arguments], cwd=project, env=variables).returncode
-
-
 def _attack_as_nobody(project: Path, venv: Path, attacks: Sequence[str]) -> int:
     """Run the attacks as nobody, from a copy that everybody can read, and return the exit status."""
     print("beastack test: tests/attack, as nobody", flush=True)
@@ -43,11 +37,11 @@ def _attack_as_nobody(project: Path, venv: Path, attacks: Sequence[str]) -> int:
             shutil.copytree(project / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(project / "pyproject.toml", copy)
         run(["chmod", "-R", "a+rX", str(copy)])
-        return subprocess.run(
+        return run_tests(
             [f"{venv}/bin/pytest", "-p", "no:cacheprovider", *attacks], cwd=copy,
             env={**os.environ, "PYTHONPATH": f"{copy}/src", "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"},
             user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[],
-        ).returncode  # fmt: skip
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

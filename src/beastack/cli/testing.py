@@ -10,9 +10,8 @@ from pathlib import Path
 
 from beastack.cli import contract_tests, functional_tests, host_tests
 from beastack.cli.debian import install_packages
-from beastack.cli.meanwhile import run_meanwhile
-from beastack.cli.module_tests import run_pytest
 from beastack.cli.tempest import command, runner, selection
+from beastack.cli.test_runs import TIDY_LIMIT, run_meanwhile, run_pytest
 from beastack.freebsd.command import SEARCH_PATH
 from beastack.site import environment
 
@@ -59,7 +58,9 @@ def run_tests(arguments: Namespace) -> int:
         "PYTHONPATH": str(PROJECT / "src"), "BEASTACK": str(PROJECT / "beastack"),
     }  # fmt: skip
     if arguments.arguments:
-        return subprocess.run([f"{venv}/bin/pytest", *arguments.arguments], cwd=PROJECT, env=variables).returncode
+        # In its place: pytest has the terminal to itself, for a debugger or an interrupt.
+        os.chdir(PROJECT)
+        os.execve(f"{venv}/bin/pytest", ["pytest", *arguments.arguments], variables)
     status = 0
     for title, argv in (
         ("ruff", ["ruff", "check", "src", "tests", "benchmarks", "simulator"]),
@@ -76,7 +77,7 @@ def run_tests(arguments: Namespace) -> int:
     attacks = ["tests/attack", f"--oslo-python={interpreters[contract_tests.RELEASES[-1]]}"]
     # Neither of the two has use for more than one processor.
     argv = [sys.executable, "-m", "beastack.cli.module_tests", str(PROJECT), str(venv), *attacks]
-    with run_meanwhile(argv, variables) as modules:
+    with run_meanwhile(argv, variables, tidy=TIDY_LIMIT) as modules:
         status |= run_pytest(PROJECT, venv, variables, "simulator/tests")
         if os.geteuid() == 0:
             shares = [releases[contract_tests.RELEASES[-1]]]
@@ -89,7 +90,8 @@ def run_tests(arguments: Namespace) -> int:
     argv = [
         "nice", "-n", "15", sys.executable, "-m", "beastack.cli.contract_tests", str(PROJECT), str(test_directory()),
     ]  # fmt: skip
-    with run_meanwhile(argv, variables) as seams:
+    # They make nothing that outlives them.
+    with run_meanwhile(argv, variables, tidy=0) as seams:
         if os.geteuid() == 0:
             status |= run_pytest(PROJECT, venv, variables, "tests/cloud", "--durations=40", "--durations-min=5")
         print("beastack test: seams, against OpenStack's own code, run meanwhile", flush=True)
